@@ -1,0 +1,149 @@
+"""Measure listing, loading, training and reading on this machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from .cli import Parser, console, run
+
+LISTED_TRACKS = 20_000
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = Parser("lpr.benchmark", __doc__ or "", "Prints a Markdown table; each figure is the best of the rounds.")
+    parser.add_argument("--tracks", type=int, default=200, help="synthetic tracks to measure on (default 200)")
+    parser.add_argument("--presets", nargs="+", default=["cpu", "seed-crnn"], help="recognisers to measure")
+    parser.add_argument("--seconds", type=float, default=10, help="per training figure (default 10)")
+    parser.add_argument("--rounds", type=int, default=3, help="of the short figures (default 3)")
+    args = parser.parse_args(argv)
+
+    from .plates.write import write_tracks
+
+    rows: list[tuple[str, str, str]] = []
+
+    def add(what: str, figure: str, unit: str) -> None:
+        rows.append((what, figure, unit))
+        console().print(f"{what}: {figure} {unit}")
+
+    console().print(machine())
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        seconds = _timed(lambda: write_tracks(folder / "tracks", args.tracks, "easy", 1), 1)
+        add("generating, 10 images a track", f"{args.tracks / seconds:.0f}", "tracks/s")
+        _listing(folder, add, args.rounds)
+        _loading(folder / "tracks", add, args.rounds)
+        for preset in args.presets:
+            _training(preset, folder / "tracks", args.seconds, add)
+        for preset in args.presets:
+            _reading(preset, folder, add, args.rounds)
+
+    print(f"{machine()}\n\n| what | figure | unit |\n|---|--:|---|")
+    for row in rows:
+        print("| {} | {} | {} |".format(*row))
+    return 0
+
+
+def machine() -> str:
+    """The machine, its versions, the date and the commit, in one line."""
+    import torch
+
+    model = platform.processor() or platform.machine()
+    if (info := Path("/proc/cpuinfo")).exists():
+        names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line]
+        model = names[0] if names else model
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, capture_output=True, text=True
+    ).stdout.strip()
+    return (
+        f"{os.cpu_count()} x {model}, {gpu}, Python {platform.python_version()}, torch {torch.__version__}, "
+        f"{datetime.now(UTC):%Y-%m-%d}, commit {commit or 'unknown'}"
+    )
+
+
+def _timed(work: Callable[[], Any], rounds: int) -> float:
+    """Seconds of the fastest of `rounds` calls: the others measured somebody else's work as well."""
+    best = float("inf")
+    for _ in range(rounds):
+        started = time.perf_counter()
+        work()
+        best = min(best, time.perf_counter() - started)
+    return best
+
+
+def _listing(folder: Path, add: Callable[[str, str, str], None], rounds: int) -> None:
+    """Scan and check 20,000 tracks; they are hard links to the few that were generated."""
+    from .config import Config
+    from .data.labels import check_labels
+    from .data.scan import scan
+
+    many = folder / "many"
+    sources = [path.parent for path in sorted((folder / "tracks").rglob("annotations.json"))]
+    for number in range(LISTED_TRACKS):
+        source = sources[number % len(sources)]
+        target = many / source.parent.relative_to(folder / "tracks") / f"track_{number:05d}"
+        target.mkdir(parents=True)
+        for file in os.scandir(source):
+            os.link(file.path, target / file.name)
+
+    def work() -> None:
+        alphabet = Config().model.alphabet
+        check_labels(scan(many).tracks, alphabet, max_bad=0.05, strict=False)
+
+    add(f"listing and checking {LISTED_TRACKS:,} tracks, {LISTED_TRACKS * 10:,} images", f"{_timed(work, rounds):.1f}", "s")
+
+
+def _loading(tracks: Path, add: Callable[[str, str, str], None], rounds: int) -> None:
+    """One process, one thread: LR frames from disk to network input, plain and augmented."""
+    from .config import load_config
+    from .data.dataset import FrameDataset, epoch_samples
+    from .data.images import read_frames
+    from .data.scan import scan
+
+    config = load_config(["phase1", "cpu"])
+    found = scan(tracks).tracks
+    frames = sum(len(track.lr) for track in found)
+    seconds = _timed(lambda: [read_frames(track, config.input) for track in found], rounds)
+    add("loading LR frames for reading", f"{frames / seconds:.0f}", "frames/s a process")
+    dataset = FrameDataset(found, config, train=True)
+    samples = epoch_samples(found, config, 0)
+    seconds = _timed(lambda: [dataset[sample] for sample in samples], rounds)
+    add("loading training samples, augmented", f"{len(samples) / seconds:.0f}", "frames/s a process")
+
+
+def _training(preset: str, tracks: Path, seconds: float, add: Callable[[str, str, str], None]) -> None:
+    """The training loop as it stands, loader included, stopped after `seconds`."""
+    raise NotImplementedError
+
+
+def _reading(preset: str, folder: Path, add: Callable[[str, str, str], None], rounds: int) -> None:
+    """Tracks of five LR frames from disk to a prediction; the time does not depend on what the weights learned."""
+    from .config import load_config
+    from .data.scan import scan
+    from .model.checkpoint import save
+    from .model.recogniser import build_recogniser
+    from .reader import Reader
+
+    config = load_config(["phase1", preset])
+    path = folder / f"{preset}.safetensors"
+    save(path, build_recogniser(config), config, {})
+    reader = Reader(path)
+    found = scan(folder / "tracks").tracks[:64]
+    seconds = _timed(lambda: list(reader.read_tracks(found)), rounds)
+    add(f"reading with {preset}, batches of {config.read.batch_tracks} tracks", f"{1000 * seconds / len(found):.1f}", "ms/track")
+    files = [frame.path for frame in found[0].lr]
+    reader.read(files)
+    seconds = _timed(lambda: reader.read(files), 10 * rounds)
+    add(f"reading with {preset}, a single track", f"{1000 * seconds:.1f}", "ms/track")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,187 @@
+"""Every setting once: its type, default, unit and reason.
+
+A configuration is built in layers, later ones winning: the defaults here, then preset files
+(`configs/NAME.yaml`, only what differs), then `--set train.lr=3e-4`. An unknown key is an error that names the
+nearest one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from . import yaml
+from .types import ALPHABET, InputError
+
+CONFIGS_DIR = Path(__file__).resolve().parent.parent / "configs"
+
+
+class Section(BaseModel):
+    """A group of settings: frozen, and closed to unknown names."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class InputConfig(Section):
+    """The picture the network sees; the same in training, reading and export."""
+
+    height: int = Field(32, ge=16, le=512, description="px")
+    width: int = Field(128, ge=32, le=2048, description="px; at stride 4 it gives T = 32 steps, T = 16 is tight for 7 characters")
+    channels: Literal[1, 3] = Field(3, description="1 grey, 3 RGB")
+    equalize: bool = Field(False, description="histogram equalisation of the luminance before resizing")
+
+
+class ModelConfig(Section):
+    """The recogniser."""
+
+    name: Literal["seed-crnn", "cpu", "timm"] = "seed-crnn"
+    alphabet: str = Field(ALPHABET, min_length=1, description="class i + 1 is character i; 0 is the blank")
+    hidden: int = Field(256, ge=8, description="LSTM units a direction")
+    layers: int = Field(2, ge=1, le=4, description="LSTM layers")
+    dropout: float = Field(0.3, ge=0, lt=1)
+    timm_name: str = Field("resnet18", description="for name: timm; any CNN that supports features_only")
+    super_resolution: bool = Field(False, description="train a super-resolution head jointly (its pairs come from degrading HR)")
+    slot_head: bool = Field(False, description="auxiliary head, one slot a character, in training only: it breaks the CTC plateau")
+
+
+class DataConfig(Section):
+    """Which frames an epoch sees, and how labels are judged."""
+
+    scenarios: tuple[str, ...] = Field((), description="train on these scenarios only; empty: all, and tracks without one")
+    hr_frames: Literal["none", "as_is", "degraded", "both"] = Field(
+        "both", description="HR frames in training: as they are, degraded to LR, both (chosen per sample), or none"
+    )
+    hr_share: float = Field(0.3, ge=0, le=1, description="share of a training epoch's samples drawn from HR frames")
+    strict: bool = Field(False, description="stop at the first problem")
+    max_bad_labels: float = Field(0.05, ge=0, le=1, description="stop when a larger share of labels is unusable")
+    workers: int = Field(1, ge=0, description="loader processes; the samples do not depend on it")
+
+
+class SplitConfig(Section):
+    """Validation by plate text, from Scenario B only (the test's domain), in two folds."""
+
+    val_share: float = Field(0.05, gt=0, lt=1, description="of all tracks")
+    seed: int = 0
+    train_on_all: bool = Field(False, description="the last run before a submission: nothing is held out of training")
+
+
+class AugmentConfig(Section):
+    """Strength of augmentation; the tables behind the names are in lpr/data/augment.py."""
+
+    strength: Literal["none", "light", "aggressive"] = "aggressive"
+
+
+class TrainConfig(Section):
+    """The training loop."""
+
+    epochs: int = Field(25, ge=1)
+    batch_size: int = Field(64, ge=1, description="frames")
+    lr: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(1e-5, ge=0)
+    grad_clip: float = Field(5.0, gt=0, description="largest gradient norm")
+    schedule: Literal["plateau", "onecycle", "constant"] = "plateau"
+    plateau_factor: float = Field(0.5, gt=0, lt=1)
+    plateau_patience: int = Field(3, ge=0, description="epochs without a better exact match before lr falls")
+    early_stop: int = Field(10, ge=1, description="epochs without a better exact match before training stops")
+    curriculum_steps: int = Field(
+        0, ge=0, description="over the first so many steps the share of clean HR samples falls from 1 to data.hr_share"
+    )
+    slot_weight: float = Field(1.0, ge=0, description="weight of the slot head's cross-entropy beside CTC")
+    sr_weight: float = Field(0.5, ge=0, description="weight of the super-resolution head's L1 loss beside CTC")
+    init_from: str = Field("", description="checkpoint or run directory to start from; its split is kept")
+    seed: int = 0
+    threads: int = Field(0, ge=0, description="torch CPU threads; 0: one a core. Bit-equal resume needs the same number")
+    amp: bool = Field(True, description="mixed precision where a GPU is used")
+    checkpoint_minutes: float = Field(4.0, gt=0, le=5, description="a killed run loses at most this much")
+    max_minutes: float = Field(0, ge=0, description="stop cleanly after so many minutes; 0: no limit")
+
+
+class ReadConfig(Section):
+    """From posteriors to a prediction."""
+
+    formats: tuple[str, ...] = Field(("brazilian", "mercosur"), min_length=1, description="files in configs/formats")
+    decoder: Literal["constrained", "greedy"] = "constrained"
+    fusion: Literal["log_prob_sum", "confidence_vote", "majority_vote", "max_score"] = Field(
+        "log_prob_sum", description="5 to 7 points above whole-string votes in the organisers' study"
+    )
+    batch_tracks: int = Field(32, ge=1, description="tracks read at once; bounds the memory")
+
+
+class Config(Section):
+    """The whole configuration; a run directory and a checkpoint carry it resolved."""
+
+    input: InputConfig = InputConfig()
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    split: SplitConfig = SplitConfig()
+    augment: AugmentConfig = AugmentConfig()
+    train: TrainConfig = TrainConfig()
+    read: ReadConfig = ReadConfig()
+
+
+def presets() -> tuple[str, ...]:
+    """Names of the shipped presets."""
+    return tuple(sorted(path.stem for path in CONFIGS_DIR.glob("*.yaml")))
+
+
+def load_config(presets_: Sequence[str] = (), settings: Sequence[str] = (), base: Config | None = None) -> Config:
+    """Layer presets (names, or paths ending in .yaml) and `section.key=value` settings over `base` or the defaults."""
+    values: dict[str, Any] = (base or Config()).model_dump(mode="json")
+    for name in presets_:
+        path = Path(name) if name.endswith((".yaml", ".yml")) else CONFIGS_DIR / f"{name}.yaml"
+        if not path.is_file():
+            near = get_close_matches(name, presets(), 1)
+            raise InputError(
+                f"unknown preset {name!r}" + (f", did you mean {near[0]!r}?" if near else ""),
+                fix=f"shipped presets: {', '.join(presets())}; your own: the path of a .yaml file",
+            )
+        _merge(values, yaml.load(path), str(path))
+    for setting in settings:
+        key, equals, raw = setting.partition("=")
+        section, dot, name = key.strip().partition(".")
+        if not (equals and dot and name):
+            raise InputError(f"--set {setting}: expected section.key=value, such as train.lr=3e-4")
+        _merge(values, {section: {name: yaml.parse(raw, f"--set {key}")}}, f"--set {setting}")
+    return parse_config(values, "configuration")
+
+
+def parse_config(values: Mapping[str, Any], where: str) -> Config:
+    """Check plain values, such as those of a checkpoint or run directory, and freeze them."""
+    _merge({}, values, where)
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"][:2])
+        raise InputError(f"{key}: {first['msg']}, not {first['input']!r}", where=where) from error
+
+
+def _merge(values: dict[str, Any], layer: Mapping[str, Any], where: str) -> None:
+    """Lay `layer` over `values` in place; every key must be a known setting and of the right type."""
+    for section, settings in layer.items():
+        field = Config.model_fields.get(section)
+        if field is None:
+            raise _unknown(section, section, Config, "", where)
+        model: type[Section] = field.annotation  # type: ignore[assignment]
+        if not isinstance(settings, Mapping):
+            raise InputError(f"{section}: must hold `name: value` lines, not {settings!r}", where=where)
+        for name in settings:
+            if name not in model.model_fields:
+                raise _unknown(f"{section}.{name}", name, model, f"{section}.", where)
+        try:
+            model.model_validate(settings)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = f"{section}." + ".".join(map(str, first["loc"]))
+            raise InputError(f"{key}: {first['msg']}, not {first['input']!r}", where=where) from error
+        values.setdefault(section, {}).update(settings)
+
+
+def _unknown(key: str, name: str, model: type[BaseModel], prefix: str, where: str) -> InputError:
+    near = get_close_matches(name, model.model_fields, 1, cutoff=0.5)
+    hint = f"did you mean {prefix}{near[0]}?" if near else f"known: {', '.join(prefix + k for k in model.model_fields)}"
+    return InputError(f"unknown setting {key!r}", where=where, fix=hint)

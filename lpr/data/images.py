@@ -1,0 +1,231 @@
+"""Reading images, and the one preprocessing that training, reading and export share."""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+import zlib
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..config import InputConfig
+from ..types import Frame, InputError, Problem, Track
+
+Image = NDArray[np.uint8]
+
+#: A plate of seven characters has at least 3 px a character at 4 px height; anything below is a stub.
+MIN_SIDE_PX = 4
+MAX_SIDE_PX = 10_000
+#: 40 megapixels are 120 MB as RGB; the largest HR crop of the competition has 0.01 megapixels.
+MAX_AREA_PX = 40_000_000
+#: Larger than any PNG within MAX_AREA_PX that is worth reading; keeps a mistaken video out of memory.
+MAX_FILE_BYTES = 200_000_000
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_PALETTE = 3
+_PNG_WITH_ALPHA = (4, 6)
+# Start-of-frame markers: all of C0-CF but the tables DHT (C4), JPG (C8) and DAC (CC).
+_JPEG_SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_JPEG_SOS = 0xDA
+_JPEG_EOI = b"\xff\xd9"
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    """What an image file says of itself. `plain`: OpenCV decodes it without loss of meaning (no alpha, no CMYK)."""
+
+    width: int
+    height: int
+    plain: bool
+    damage: str = ""
+
+
+def read_image(path: Path | str) -> Image:
+    """Read a PNG or JPEG file, told apart by content, as RGB.
+
+    Returns uint8 (H, W, 3). Grey is repeated, 16 bits keep their upper 8, transparency is laid over white, CMYK is
+    converted, an EXIF rotation is applied. Raises InputError with the path for a file that is missing, not an image,
+    empty, cut short, smaller than 4 px or larger than 10,000 px a side or 40 megapixels; the size is taken from the
+    header before anything is decoded.
+    """
+    return decode_image(read_bytes(path), path)
+
+
+def read_bytes(path: Path | str) -> bytes:
+    """Read a whole image file; InputError if it is missing, no plain file, empty or over 200 MB.
+
+    Python opens the file, not OpenCV, so that any path works on any system.
+    """
+    try:
+        status = os.stat(path)
+        # A named pipe would block for ever, a directory gives a confusing message.
+        if not stat.S_ISREG(status.st_mode):
+            raise InputError("is not a file", where=path)
+        if status.st_size > MAX_FILE_BYTES:
+            raise InputError(f"has {status.st_size / 1e6:.0f} MB: not a picture of a plate", where=path)
+        with open(path, "rb", buffering=0) as handle:
+            data = handle.readall()
+    except FileNotFoundError as error:
+        raise InputError("no such file", where=path) from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot be read: {getattr(error, 'strerror', None) or error}", where=path) from error
+    if not data:
+        raise InputError("is empty (0 bytes)", where=path, fix="copy it again")
+    return data
+
+
+def decode_image(data: bytes, path: Path | str) -> Image:
+    """Decode the bytes of a PNG or JPEG file to uint8 (H, W, 3) RGB; `path` names it in errors. See `read_image`."""
+    if data.startswith(_PNG_SIGNATURE):
+        header = _png_header(data)
+    elif data.startswith(b"\xff\xd8\xff"):
+        header = _jpeg_header(data)
+    else:
+        raise InputError("is not a PNG or JPEG image", where=path, fix="convert it, or remove it")
+    if header.damage:
+        raise InputError(f"is damaged: {header.damage}", where=path, fix="copy it again")
+    if min(header.width, header.height) < MIN_SIDE_PX:
+        raise InputError(f"is too small ({header.width}x{header.height} px)", where=path)
+    if max(header.width, header.height) > MAX_SIDE_PX or header.width * header.height > MAX_AREA_PX:
+        raise InputError(
+            f"is too large ({header.width}x{header.height} px)", where=path, fix="cut out the plate, or scale it down"
+        )
+    if not header.plain:
+        return _decode_with_pillow(data, path)
+    try:
+        image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise InputError("is damaged: it cannot be decoded", where=path, fix="copy it again") from error
+    if image is None:
+        raise InputError("is damaged: it cannot be decoded", where=path, fix="copy it again")
+    return _uint8(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+
+
+def preprocess(image: Image, config: InputConfig) -> Image:
+    """Bring a crop to the network's input: grey or RGB, optional equalisation, then resizing.
+
+    uint8 (H, W, 3) RGB of any size -> uint8 (C, config.height, config.width), C = config.channels, contiguous. The
+    aspect ratio is not kept: plates of one format have one aspect, and every column counts at 6 px a character.
+    """
+    grey = config.channels == 1
+    picture: Any = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if grey else image
+    if config.equalize:
+        picture = cv2.equalizeHist(picture) if grey else _equalize_luminance(picture)
+    height, width = image.shape[:2]
+    # AREA averages and so does not alias when shrinking; when growing it would repeat pixels.
+    shrinking = config.height * config.width < height * width
+    picture = cv2.resize(
+        picture, (config.width, config.height), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC
+    )
+    # (H, W) -> (1, H, W) or (H, W, 3) -> (3, H, W)
+    return _uint8(picture[None] if grey else np.ascontiguousarray(picture.transpose(2, 0, 1)))
+
+
+def read_frames(track: Track, config: InputConfig) -> tuple[Image, tuple[Frame, ...], tuple[Problem, ...]]:
+    """Read and preprocess the LR frames of a track; its HR frames are never opened.
+
+    Returns uint8 (F, C, H, W), the F frames that could be read, and one problem for each of the others. F may be 0.
+    """
+    images: list[Image] = []
+    frames: list[Frame] = []
+    problems: list[Problem] = []
+    for frame in track.lr:
+        try:
+            images.append(preprocess(read_image(frame.path), config))
+        except InputError as error:
+            problems.append(error.problem)
+        else:
+            frames.append(frame)
+    empty = np.empty((0, config.channels, config.height, config.width), dtype=np.uint8)
+    return (np.stack(images) if images else empty), tuple(frames), tuple(problems)
+
+
+def _uint8(array: Any) -> Image:
+    """OpenCV's stubs speak of arrays of any number; these are uint8 by construction."""
+    result: Image = array
+    return result
+
+
+def _equalize_luminance(image: Image) -> Any:
+    planes = cv2.cvtColor(image, cv2.COLOR_RGB2YCrCb)
+    planes[..., 0] = cv2.equalizeHist(np.ascontiguousarray(planes[..., 0]))
+    return cv2.cvtColor(planes, cv2.COLOR_YCrCb2RGB)
+
+
+def _png_header(data: bytes) -> _Header:
+    """Walk the chunks of a PNG file and verify their checksums (3 us for a crop): libpng shows a grey rest instead."""
+    width = height = colour = 0
+    has_pixels = transparent = False
+    offset = len(_PNG_SIGNATURE)
+    while offset + 12 <= len(data):
+        (length,) = struct.unpack_from(">I", data, offset)
+        kind = data[offset + 4 : offset + 8]
+        end = offset + 8 + length
+        if end + 4 > len(data):
+            break
+        if zlib.crc32(memoryview(data)[offset + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
+            return _Header(width, height, True, f"chunk {kind.decode('latin-1')} has a wrong checksum")
+        if kind == b"IHDR" and length >= 13:
+            width, height, _, colour = struct.unpack_from(">IIBB", data, offset + 8)
+        elif kind == b"IDAT":
+            has_pixels = True
+        elif kind == b"tRNS":
+            transparent = True
+        elif kind == b"IEND":
+            plain = colour not in _PNG_WITH_ALPHA and not transparent
+            return _Header(width, height, plain, "" if has_pixels and width else "it holds no pixels")
+        offset = end + 4
+    return _Header(width, height, True, "it is cut short (no PNG end)")
+
+
+def _jpeg_header(data: bytes) -> _Header:
+    """Walk the segments of a JPEG file up to its first scan, and look for the end marker after it.
+
+    Entropy-coded data never holds FF D9 (FF is stuffed), while a thumbnail before the scan may.
+    """
+    width = height = components = 0
+    offset = 2
+    while offset + 4 <= len(data):
+        if data[offset] != 0xFF:
+            return _Header(width, height, True, "its JPEG segments are garbled")
+        marker = data[offset + 1]
+        if marker == 0xFF:  # a fill byte
+            offset += 1
+            continue
+        if marker == 0x01 or 0xD0 <= marker <= 0xD8:  # markers without a body
+            offset += 2
+            continue
+        (length,) = struct.unpack_from(">H", data, offset + 2)
+        if marker in _JPEG_SOF and offset + 10 <= len(data):
+            height, width, components = struct.unpack_from(">HHB", data, offset + 5)
+        elif marker == _JPEG_SOS:
+            if data.find(_JPEG_EOI, offset + 2 + length) < 0:
+                break
+            return _Header(width, height, components != 4, "" if width else "it holds no picture")
+        offset += 2 + length
+    return _Header(width, height, True, "it is cut short (no JPEG end)")
+
+
+def _decode_with_pillow(data: bytes, path: Path | str) -> Image:
+    """Decode what OpenCV would misread: transparency and CMYK."""
+    from PIL import Image as Pillow
+    from PIL import ImageOps
+
+    try:
+        with Pillow.open(BytesIO(data)) as opened:
+            picture = ImageOps.exif_transpose(opened)
+            if picture.mode == "CMYK":
+                return np.array(picture.convert("RGB"))
+            layer = picture.convert("RGBA")
+            paper = Pillow.new("RGBA", layer.size, "white")
+            return np.array(Pillow.alpha_composite(paper, layer).convert("RGB"))
+    # Pillow's decoders raise a dozen kinds of errors on broken data; one bad file must not end a batch.
+    except Exception as error:
+        raise InputError("is damaged: it cannot be decoded", where=path, fix="copy it again") from error

@@ -1,0 +1,108 @@
+"""Label lists: `labels.csv` (path,text[,layout,...]) and `rec_train.txt` (path, tab, text)."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatch
+
+from ..formats import layout_names
+from ..types import InputError, Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One labelled path. `path` is absolute or relative to the working folder, `at` is file:line."""
+
+    path: str
+    text: str
+    layout: str | None
+    at: str
+
+
+def is_label_list(name: str) -> bool:
+    """Whether a file of this name is read as a label list when it lies in a scanned folder."""
+    name = name.lower()
+    return name == "labels.csv" or fnmatch(name, "rec_*.txt")
+
+
+def read_label_list(path: str) -> tuple[list[Row], list[Problem]]:
+    """Read a label list; its paths are relative to the folder that it lies in.
+
+    Text stays text (00420, NA, 1E10). A byte order mark, CRLF, quotes, `;` or tab instead of the comma and
+    backslashes in paths are understood. A line that cannot be used becomes a Problem with its line number.
+    Raises InputError if the file cannot be read at all.
+    """
+    problems: list[Problem] = []
+    text = _read_text(path, problems)
+    # Not splitlines(): it also breaks at form feeds and U+2028, and line numbers would go wrong.
+    lines = list(io.StringIO(text, newline=""))
+    rows = _csv_rows(path, lines, problems) if path.lower().endswith(".csv") else _tab_rows(path, lines, problems)
+    folder = os.path.dirname(path)
+    resolved = []
+    for line, name, label, layout in rows:
+        at = f"{path}:{line}"
+        if not name.strip():
+            problems.append(Problem(at, "no path", "expected a path and its text", "error"))
+            continue
+        full = os.path.join(folder, os.path.normpath(name.strip().replace("\\", "/")))
+        resolved.append(Row(full, label, layout_names().get(layout.strip().lower()), at))
+    return resolved, problems
+
+
+def _read_text(path: str, problems: list[Problem]) -> str:
+    try:
+        with open(path, "rb") as handle:
+            data = handle.read()
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", where=path) from error
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise InputError("is UTF-16 text", where=path, fix="save it as UTF-8")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        problems.append(Problem(f"{path}:{line}", "is not valid UTF-8", "save the file as UTF-8", "error"))
+        # Only the lines with such bytes suffer: their labels now hold a character outside any alphabet.
+        return data.decode("utf-8-sig", errors="replace")
+
+
+def _tab_rows(path: str, lines: list[str], problems: list[Problem]) -> Iterator[tuple[int, str, str, str]]:
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        name, tab, label = line.rstrip("\r\n").partition("\t")
+        if not tab:
+            problems.append(Problem(f"{path}:{number}", f"no tab in {line.strip()!r:.60}", "path, tab, text", "error"))
+            continue
+        yield number, name, label, ""
+
+
+def _csv_rows(path: str, lines: list[str], problems: list[Problem]) -> Iterator[tuple[int, str, str, str]]:
+    """Parse line by line: no path or plate holds a line break, so a stray quote costs its own line only."""
+    header = lines[0] if lines else ""
+    delimiter = next((mark for mark in ",;\t" if mark in header), ",")
+    columns: dict[str, int] = {}
+    for number, line in enumerate(lines, 1):
+        try:
+            cells = next(csv.reader([line], delimiter=delimiter, strict=True), [])
+        except csv.Error as error:
+            problems.append(Problem(f"{path}:{number}", f"is not valid CSV: {error}", "mend the quotes", "error"))
+            continue
+        if not columns:
+            columns = {cell.strip().lower(): i for i, cell in enumerate(cells)}
+            if not {"path", "text"} <= columns.keys():
+                fix = "the first line must be path,text or path,text,layout"
+                what = f"no columns path and text in {header.strip()!r:.60}"
+                problems.append(Problem(f"{path}:1", what, fix, "error"))
+                return
+        elif any(cell.strip() for cell in cells):
+            if len(cells) <= max(columns["path"], columns["text"]):
+                problems.append(Problem(f"{path}:{number}", f"has {len(cells)} columns", "expected path,text", "error"))
+                continue
+            layout_column = columns.get("layout", len(cells))
+            layout = cells[layout_column] if layout_column < len(cells) else ""
+            yield number, cells[columns["path"]], cells[columns["text"]], layout

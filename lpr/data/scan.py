@@ -1,0 +1,373 @@
+"""From folders on disk to tracks: one walk that knows every layout and never opens an image."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+from ..formats import layout_names
+from ..types import ALPHABET, Corners, Frame, FrameKind, InputError, Problem, Track
+from .annotations import ANNOTATIONS, read_annotation
+from .labels import label_problem, normalise_label
+from .lists import Row, is_label_list, read_label_list
+
+_READ = (".png", ".jpg", ".jpeg")
+# Images that a person may take for part of the data; they are named, not silently passed over.
+_NOT_READ = (".bmp", ".gif", ".heic", ".tif", ".tiff", ".webp")
+_FRAME_NAME = re.compile(r"(lr|hr)[-_ ]?(\d+)$", re.IGNORECASE)
+_TRACK_FOLDER = re.compile(r"track[-_ ]?\d+$", re.IGNORECASE)
+_SCENARIO = re.compile(r"scenario[-_ ]?([AB])$", re.IGNORECASE)
+# Names that cameras and scripts give, such as frame0012: four to eleven characters of the alphabet, but no plate.
+_SCRIPT_NAME = re.compile(r"(?:crop|frame|hr|image|img|lr|photo|plate|test|track|train|val)\d+$")
+
+
+@dataclass(frozen=True)
+class Scan:
+    """All tracks below `root`, in the order of their paths, and what is wrong with them.
+
+    `normalised` counts the labels that normalisation changed (blanks, hyphens, dots, lower case).
+    """
+
+    tracks: tuple[Track, ...]
+    problems: tuple[Problem, ...]
+    root: Path
+    normalised: int
+
+
+@dataclass(slots=True)
+class _Folder:
+    """One folder as the walk found it; names are sorted."""
+
+    path: str
+    images: list[str] = field(default_factory=list)
+    lists: list[str] = field(default_factory=list)
+    annotated: bool = False
+    has_folders: bool = False
+
+    @property
+    def is_track(self) -> bool:
+        """Whether its images are frames of one track (else each image is a track of its own)."""
+        if self.has_folders and not self.images:
+            return False
+        return (
+            self.annotated
+            or _TRACK_FOLDER.match(os.path.basename(self.path)) is not None
+            or any(_FRAME_NAME.match(_stem(name)) for name in self.images)
+        )
+
+
+def scan(root: Path | str) -> Scan:
+    """Find the tracks below a folder, or those that one label list (`rec_train.txt`, `labels.csv`) names.
+
+    Understands the competition's training tree (png and jpg, annotations.json), flat test folders, folders of images
+    named by their label, and label lists; any of them may lie side by side. Hidden files, `__MACOSX` and other files
+    are passed over; links are followed once. Raises InputError if `root` does not exist or holds no track.
+    """
+    root = Path(root)
+    rows: dict[str, Row] = {}
+    if root.is_dir():
+        folders, problems = _walk(str(root))
+        _read_lists(folders, rows, problems)
+    elif root.is_file() and root.suffix.lower() in (".txt", ".csv"):
+        folders = []
+        listed, problems = read_label_list(os.path.join(root.parent, root.name))
+        _add_rows(rows, listed, problems)
+        root = root.parent
+    elif root.exists():
+        raise InputError("is neither a folder nor a label list", where=root, fix="name a folder, a .txt or a .csv list")
+    else:
+        raise InputError("no such folder", where=root, fix="check the path")
+    _add_listed_files(folders, rows, problems)
+
+    builder = _Builder(root, folders, rows, problems)
+    for folder in folders:
+        builder.add(folder)
+    builder.report_unlisted()
+    if not builder.tracks:
+        first = f"; the first problem: {problems[0]}" if problems else ""
+        hint = "expected track folders with lr-001.png ..., images named by their label, or a label list"
+        raise InputError(f"holds no track{first}", where=root, fix=hint)
+    return Scan(tuple(builder.tracks), tuple(problems), root, builder.normalised)
+
+
+def _walk(root: str) -> tuple[list[_Folder], list[Problem]]:
+    """List all folders below `root`, sorted by path, each once however many links lead to it."""
+    folders: list[_Folder] = []
+    problems: list[Problem] = []
+    visited: set[tuple[int, int]] = set()
+    pending = [root]
+    links: list[str] = []
+    while pending or links:
+        # Links come last, so that a folder is listed under its own path and a link to it is the one passed over.
+        is_link = not pending
+        path = links.pop() if is_link else pending.pop()
+        try:
+            status = os.stat(path)
+            if (status.st_dev, status.st_ino) in visited:
+                problems.append(Problem(path, "links to a folder that was read already: not followed"))
+                continue
+            visited.add((status.st_dev, status.st_ino))
+            folder = _Folder(path)
+            foreign: list[str] = []
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    name = entry.name
+                    if name.startswith("."):
+                        continue
+                    if entry.is_dir():
+                        if name != "__MACOSX":
+                            folder.has_folders = True
+                            (links if entry.is_symlink() else pending).append(entry.path)
+                        continue
+                    lower = name.lower()
+                    if lower.endswith(_READ):
+                        folder.images.append(name)
+                    elif lower == ANNOTATIONS:
+                        folder.annotated = True
+                    elif is_label_list(lower):
+                        folder.lists.append(name)
+                    elif lower.endswith(_NOT_READ):
+                        foreign.append(name)
+        except OSError as error:
+            problems.append(Problem(path, f"cannot be read: {error.strerror}", "check its permissions", "error"))
+            continue
+        folder.images.sort()
+        folder.lists.sort()
+        folders.append(folder)
+        if foreign:
+            what = f"{len(foreign)} images are neither PNG nor JPEG and are not read, such as {min(foreign)}"
+            problems.append(Problem(path, what, "convert them to PNG"))
+    folders.sort(key=lambda f: f.path)
+    return folders, problems
+
+
+def _read_lists(folders: Iterable[_Folder], rows: dict[str, Row], problems: list[Problem]) -> None:
+    for folder in folders:
+        for name in folder.lists:
+            listed, found = read_label_list(os.path.join(folder.path, name))
+            problems.extend(found)
+            _add_rows(rows, listed, problems)
+        if len(folder.lists) > 1:
+            what = f"holds {len(folder.lists)} label lists ({', '.join(folder.lists)}): all are read together"
+            problems.append(Problem(folder.path, what, "name one list instead of the folder to read that one only"))
+
+
+def _add_rows(rows: dict[str, Row], listed: Iterable[Row], problems: list[Problem]) -> None:
+    for row in listed:
+        first = rows.setdefault(row.path, row)
+        if first is not row:
+            same = normalise_label(first.text) == normalise_label(row.text)
+            what = f"{row.path} was listed before, at {first.at}" + ("" if same else f", as {first.text!r}")
+            problems.append(Problem(row.at, what, "keep one line", "warning" if same else "error"))
+
+
+def _add_listed_files(folders: list[_Folder], rows: Mapping[str, Row], problems: list[Problem]) -> None:
+    """Add to `folders` what the lists name and the walk did not meet; report paths that do not exist."""
+    if not rows:
+        return
+    walked = {folder.path: folder for folder in folders}
+    known = {os.path.join(folder.path, name) for folder in folders for name in folder.images}
+    extra: dict[str, list[str]] = defaultdict(list)
+    for path, row in rows.items():
+        if path in known or path in walked:
+            continue
+        if os.path.isfile(path):
+            extra[os.path.dirname(path)].append(os.path.basename(path))
+        else:
+            problems.append(Problem(row.at, f"no such file: {path}", "correct the path or remove the line", "error"))
+    for path, names in extra.items():
+        if path in walked:
+            walked[path].images = sorted(walked[path].images + names)
+        else:
+            folders.append(_Folder(path, sorted(names)))
+    folders.sort(key=lambda f: f.path)
+
+
+class _Builder:
+    """Turns folders into tracks, and collects problems and counts on the way."""
+
+    def __init__(
+        self, root: Path, folders: Sequence[_Folder], rows: Mapping[str, Row], problems: list[Problem]
+    ) -> None:
+        self.tracks: list[Track] = []
+        self.normalised = 0
+        self._root = root
+        self._rows = rows
+        self._problems = problems
+        self._ids: set[str] = set()
+        self._list_folders = {folder.path for folder in folders if folder.lists}
+        self._unlisted: list[str] = []
+        tracks = [folder for folder in folders if folder.is_track]
+        self._track_paths = {folder.path for folder in tracks}
+        # What lies beside a track folder is one too, even if empty, and is expected to be annotated like it.
+        self._track_parents = {os.path.dirname(path) for path in self._track_paths}
+        self._annotated_parents = {os.path.dirname(folder.path) for folder in tracks if folder.annotated}
+        self._by_part: dict[str, tuple[str | None, str | None]] = {}
+
+    def add(self, folder: _Folder) -> None:
+        """Add the track or tracks of one folder."""
+        parent = os.path.dirname(folder.path)
+        is_empty = not (folder.images or folder.has_folders or folder.lists)
+        if folder.path in self._track_paths or (is_empty and parent in self._track_parents):
+            self._add_track_folder(folder, parent)
+        else:
+            for name in folder.images:
+                self._add_single_image(folder.path, name)
+
+    def report_unlisted(self) -> None:
+        """One problem for all images below a label list that no list names."""
+        if self._unlisted:
+            what = f"{len(self._unlisted)} images or tracks are in no label list, such as {self._unlisted[0]}"
+            self._problems.append(Problem(str(self._root), what, "add them to the list; they have no label"))
+
+    def _add_track_folder(self, folder: _Folder, parent: str) -> None:
+        frames = self._frames(folder)
+        if not any(frame.kind == "lr" for frame in frames):
+            what = "track folder without an LR frame" if frames else "track folder without an image"
+            self._problems.append(Problem(folder.path, what, "copy the track again; it is read as unknown", "error"))
+        scenario, layout = self._scenario_and_layout(parent)
+        row = self._row_of_track(folder)
+        if row is not None and row.layout:
+            layout = row.layout
+        raw, label_at = (row.text, row.at) if row is not None else (None, "")
+        corners: Mapping[str, Corners] = {}
+        if folder.annotated:
+            at = os.path.join(folder.path, ANNOTATIONS)
+            annotation = read_annotation(at)
+            self._problems.extend(annotation.problems)
+            layout, corners = annotation.layout or layout, annotation.corners
+            if annotation.text is not None:
+                if raw is not None and normalise_label(raw) != normalise_label(annotation.text):
+                    what = f"says {raw!r}, but annotations.json {annotation.text!r}, which is used"
+                    self._problems.append(Problem(label_at, what, "correct one of them", "error"))
+                raw, label_at = annotation.text, at
+        elif raw is None and parent in self._annotated_parents:
+            what = "no annotations.json, though tracks beside it have one"
+            self._problems.append(Problem(folder.path, what, "add it; the track is kept without a label", "error"))
+        elif raw is None and frames and self._below_list(folder.path):
+            self._unlisted.append(folder.path)
+        track_id = self._unique_id(_shown(os.path.basename(os.path.abspath(folder.path))), folder.path)
+        self.tracks.append(Track(track_id, frames, self._normalised(raw), layout, scenario, corners, label_at))
+
+    def _add_single_image(self, folder: str, name: str) -> None:
+        path = os.path.join(folder, name)
+        row = self._rows.get(path)
+        scenario, layout = self._scenario_and_layout(folder)
+        raw, label_at = None, ""
+        if row is not None:
+            raw, layout, label_at = row.text, row.layout or layout, row.at
+        elif self._below_list(folder):
+            self._unlisted.append(path)
+        else:
+            raw, label_at = _label_in_name(_stem(name)), path
+        track_id = self._unique_id(_shown(_stem(name)), path)
+        frames = (Frame(Path(path), 1),)
+        self.tracks.append(Track(track_id, frames, self._normalised(raw), layout, scenario, {}, label_at))
+
+    def _frames(self, folder: _Folder) -> tuple[Frame, ...]:
+        frames: list[Frame] = []
+        others: list[str] = []
+        for name in folder.images:
+            match = _FRAME_NAME.match(_stem(name))
+            if match:
+                kind: FrameKind = "lr" if match[1].lower() == "lr" else "hr"
+                frames.append(Frame(Path(f"{folder.path}/{name}"), int(match[2]), kind))
+            else:
+                others.append(name)
+        if not frames:
+            # A track folder whose images are simply numbered holds LR frames in that order.
+            others.sort(key=_natural)
+            return tuple(Frame(Path(f"{folder.path}/{name}"), i) for i, name in enumerate(others, 1))
+        if others:
+            what = f"{len(others)} images are neither lr-NNN nor hr-NNN and are not used, such as {others[0]}"
+            self._problems.append(Problem(folder.path, what, "rename or remove them"))
+        frames.sort(key=lambda frame: (frame.kind == "hr", frame.index))
+        if any(a.kind == b.kind and a.index == b.index for a, b in pairwise(frames)):
+            self._problems.append(Problem(folder.path, "two images with one frame number: both are used", "remove one"))
+        return tuple(frames)
+
+    def _row_of_track(self, folder: _Folder) -> Row | None:
+        """The list's row for a track: that of its folder or of any frame, unless they contradict each other."""
+        if not self._rows:
+            return None
+        paths = (folder.path, *(os.path.join(folder.path, name) for name in folder.images))
+        rows = [self._rows[path] for path in paths if path in self._rows]
+        texts = sorted({normalise_label(row.text) for row in rows})
+        if len(texts) > 1:
+            what = f"the frames of {folder.path} have different labels: {', '.join(texts)}"
+            fix = "a track shows one plate; it is kept without a label"
+            self._problems.append(Problem(rows[0].at, what, fix, "error"))
+            return None
+        return rows[0] if rows else None
+
+    def _scenario_and_layout(self, folder: str) -> tuple[str | None, str | None]:
+        """What the folder's path says; the innermost part wins."""
+        if folder not in self._by_part:
+            scenario = layout = None
+            for part in Path(os.path.abspath(folder)).parts:
+                match = _SCENARIO.match(part)
+                scenario = match[1].upper() if match else scenario
+                layout = layout_names().get(part.lower(), layout)
+            self._by_part[folder] = scenario, layout
+        return self._by_part[folder]
+
+    def _below_list(self, folder: str) -> bool:
+        """Whether a label list lies in the folder or above it."""
+        while self._list_folders:
+            if folder in self._list_folders:
+                return True
+            parent = os.path.dirname(folder)
+            if parent == folder or not parent:
+                break
+            folder = parent
+        return False
+
+    def _normalised(self, raw: str | None) -> str | None:
+        if raw is None:
+            return None
+        text = normalise_label(raw)
+        self.normalised += text != raw
+        return text
+
+    def _unique_id(self, name: str, path: str) -> str:
+        """The bare name, or the path relative to the root for a name that another track has already."""
+        if name in self._ids:
+            relative = _shown(Path(os.path.relpath(path, self._root)).as_posix())
+            what = f"a track with the id {name!r} was found before: this one is called {relative!r}"
+            self._problems.append(Problem(path, what, "a submission needs one folder name a track; rename it", "error"))
+            name = relative
+            while name in self._ids:
+                name += "'"
+        self._ids.add(name)
+        return name
+
+
+def _stem(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
+def _shown(name: str) -> str:
+    """A name that can be printed and written as UTF-8, whatever bytes the file system holds."""
+    return name if name.isascii() else os.fsencode(name).decode("utf-8", "replace")
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Sort key that puts 2.png before 10.png."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name.lower())]
+
+
+def _label_in_name(stem: str) -> str | None:
+    """The label that a file's name gives: what stands before the first underscore, if it can be a plate.
+
+    4 to 11 characters of the default alphabet with at least one digit; a plate without any digit is rarer than a file
+    called `photo.jpg`.
+    """
+    raw = stem.partition("_")[0]
+    text = normalise_label(raw)
+    plausible = 4 <= len(text) <= 11 and not text.isalpha() and label_problem(text, ALPHABET) is None
+    return raw if plausible and not _SCRIPT_NAME.match(raw) else None

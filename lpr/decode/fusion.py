@@ -1,0 +1,84 @@
+"""Fusion of the frames of a track: votes over their readings, or the sum of their log-probabilities.
+
+Every method gives the same result for any order of the frames. A vote's score is no probability until calibrated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import fsum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..types import InputError, Reading
+from .ctc import FLOOR
+
+
+def majority_vote(readings: Sequence[Reading]) -> tuple[str, float]:
+    """The text that most frames read, and the share of the frames that read it.
+
+    Ties go to the text with the highest single score, then to the first in the alphabet; ("", 0.0) without readings.
+    """
+    text, scores = _winner(readings, len)
+    return text, len(scores) / max(1, len(readings))
+
+
+def max_score(readings: Sequence[Reading]) -> tuple[str, float]:
+    """The text of the frame with the highest score, and that score; ties go to the first text in the alphabet."""
+    text, scores = _winner(readings, max)
+    return text, max(scores, default=0.0)
+
+
+def confidence_vote(readings: Sequence[Reading]) -> tuple[str, float]:
+    """The text with the largest sum of its frames' scores, and the mean of those scores.
+
+    Two sure frames thus outvote three unsure ones. Ties as in `majority_vote`.
+    """
+    text, scores = _winner(readings, fsum)
+    return text, fsum(scores) / max(1, len(scores))
+
+
+#: The votes by their name in `read.fusion`.
+VOTES: dict[str, Callable[[Sequence[Reading]], tuple[str, float]]] = {
+    "confidence_vote": confidence_vote,
+    "majority_vote": majority_vote,
+    "max_score": max_score,
+}
+
+#: Every value of `read.fusion`.
+METHODS = ("log_prob_sum", *VOTES)
+
+
+def _winner(readings: Sequence[Reading], weight: Callable[[list[float]], float]) -> tuple[str, list[float]]:
+    """The text whose list of scores weighs most, and its scores in falling order."""
+    scores: dict[str, list[float]] = {}
+    for reading in readings:
+        scores.setdefault(reading.text, []).append(reading.score)
+    ordered = sorted(scores.items(), key=lambda item: (-weight(item[1]), -max(item[1]), item[0]))
+    text, best = ordered[0] if ordered else ("", [])
+    return text, sorted(best, reverse=True)
+
+
+def log_prob_sum(log_probs: Sequence[NDArray[np.floating]], temper: float = 1.0) -> NDArray[np.float64]:
+    """The product of the frames' posteriors step by step: (T, C) each -> float64 (T, C), rows normalised.
+
+    The sum of logs is multiplied by `temper` before it is normalised; 1 / F gives the mean of the logs, for frames
+    that are not independent (see `confidence`). Entries below `ctc.FLOOR` count as FLOOR, so that no frame can veto.
+
+    Raises:
+        InputError: no array, or shapes that differ. Frames of one model have one T; posteriors of models that differ
+            in T share no time axis and cannot be added step by step.
+    """
+    shapes = sorted({array.shape for array in log_probs})
+    if len(shapes) != 1:
+        raise InputError(
+            f"posteriors of shapes {shapes} cannot be added step by step" if shapes else "no posteriors to add",
+            fix="fuse models of different T by a vote: read.fusion=confidence_vote",
+        )
+    # Sorted, because the order of additions changes the last bit and the order of frames must not.
+    stack = np.sort(np.maximum(np.asarray(log_probs, dtype=np.float64), FLOOR), axis=0)  # (F, T, C)
+    total = stack.sum(axis=0) * temper
+    total -= total.max(axis=1, keepdims=True, initial=-np.inf)
+    normalised: NDArray[np.float64] = total - np.log(np.exp(total).sum(axis=1, keepdims=True))
+    return normalised

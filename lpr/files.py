@@ -1,0 +1,60 @@
+"""Writing files so that nobody ever sees half of one: aside first, then renamed over the target."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .types import InputError
+
+
+@contextmanager
+def atomic_path(target: Path | str) -> Iterator[Path]:
+    """Yield a temporary path beside `target`; on success rename it over `target`, on any failure delete it.
+
+    The file is flushed to disk before the rename, so that a power cut leaves the old file or the new one. An
+    OSError (full disk, read-only folder) becomes an InputError that names the target.
+    """
+    target = Path(target)
+    # The suffix stays last: writers such as numpy and zipfile look at it. The process id keeps parallel writers apart.
+    aside = target.with_name(f".{target.stem}.{os.getpid()}.tmp{target.suffix}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield aside
+        with open(aside, "rb+") as handle:
+            os.fsync(handle.fileno())
+        os.replace(aside, target)
+    except OSError as error:
+        raise InputError(
+            f"cannot be written: {error.strerror or error}",
+            where=target,
+            fix="free some space or choose another output folder that you may write to",
+        ) from error
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write_text(target: Path | str, text: str) -> None:
+    """Write `text` as UTF-8 with LF line ends, atomically."""
+    with atomic_path(target) as aside:
+        aside.write_text(text, encoding="utf-8", newline="\n")
+
+
+def writable_folder(folder: Path | str) -> Path:
+    """Create `folder` if needed and prove that files can be made in it, before hours of work depend on it.
+
+    A probe file is written because permission bits say nothing to root or on a read-only mount.
+    """
+    folder = Path(folder)
+    probe = folder / f".probe.{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"x")
+        probe.unlink()
+    except OSError as error:
+        raise InputError(
+            f"cannot be written to: {error.strerror or error}", where=folder, fix="choose another output folder"
+        ) from error
+    return folder

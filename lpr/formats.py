@@ -1,0 +1,152 @@
+"""Plate formats, read from `configs/formats/NAME.yaml`: their templates decide decoding, sampling and checking.
+
+A template is one character class per position: `L` letter, `D` digit, `X` either, anything else stands for itself.
+Old Brazilian plates are `LLLDDDD`, Mercosur plates of Brazil `LLLDLDD`.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import yaml
+from .types import ALPHABET, InputError
+
+FORMATS_DIR = Path(__file__).resolve().parent.parent / "configs" / "formats"
+
+CLASSES = {"L": string.ascii_uppercase, "D": string.digits, "X": string.digits + string.ascii_uppercase}
+
+
+@dataclass(frozen=True, slots=True)
+class PlateFormat:
+    """One kind of plate.
+
+    `templates`: see the module. `layout`: the value of `plate_layout` in the competition's annotations.
+    `prior`: how common it is among the formats it is weighed against (relative). `drawing`: sizes in mm, colours
+    and characters for `lpr.plates`, unused elsewhere.
+    """
+
+    name: str
+    templates: tuple[str, ...]
+    layout: str
+    prior: float = 1.0
+    drawing: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def max_length(self) -> int:
+        """Characters of its longest template."""
+        return max(map(len, self.templates))
+
+    def matches(self, text: str) -> bool:
+        """Whether `text` obeys one of the templates."""
+        return any(
+            len(text) == len(template) and all(c in allowed(t) for c, t in zip(text, template, strict=True))
+            for template in self.templates
+        )
+
+    def sample(self, rng: np.random.Generator) -> str:
+        """Draw a text uniformly from the first to the last template and their characters."""
+        template = self.templates[rng.integers(len(self.templates))]
+        return "".join(allowed(t)[rng.integers(len(allowed(t)))] for t in template)
+
+
+def allowed(symbol: str) -> str:
+    """The characters that one symbol of a template stands for."""
+    return CLASSES.get(symbol, symbol)
+
+
+def template_mask(template: str, alphabet: str = ALPHABET) -> NDArray[np.bool_]:
+    """bool (L, C): which classes each position may be. Class 0, the blank, is never allowed."""
+    mask = np.zeros((len(template), len(alphabet) + 1), dtype=bool)
+    for position, symbol in enumerate(template):
+        for character in allowed(symbol):
+            if (index := alphabet.find(character)) >= 0:
+                mask[position, index + 1] = True
+        if not mask[position].any():
+            raise InputError(
+                f"position {position + 1} ({symbol}) of template {template} has no character in the checkpoint's "
+                f"alphabet {alphabet}",
+                fix="choose a format that this checkpoint serves",
+            )
+    return mask
+
+
+def ctc_steps(text: str) -> int:
+    """The fewest CTC steps that can spell `text`: one a character and one blank between equal neighbours."""
+    return len(text) + sum(a == b for a, b in zip(text, text[1:], strict=False))
+
+
+def worst_case_steps(formats: Iterable[PlateFormat]) -> int:
+    """The CTC steps that spell every text of the formats: 2 L - 1 for L equal characters.
+
+    Neighbours whose character classes do not meet can never be equal and need no blank between.
+    """
+    return max(
+        len(t) + sum(bool(set(allowed(a)) & set(allowed(b))) for a, b in zip(t, t[1:], strict=False))
+        for plate_format in formats
+        for t in plate_format.templates
+    )
+
+
+def known_formats() -> tuple[str, ...]:
+    """The names that `load_format` knows, sorted."""
+    return tuple(sorted(path.stem for path in FORMATS_DIR.glob("*.yaml")))
+
+
+@cache
+def load_format(name: str) -> PlateFormat:
+    """Read `configs/formats/NAME.yaml`, or the file itself if `name` ends in .yaml."""
+    path = Path(name) if name.endswith(".yaml") else FORMATS_DIR / f"{name}.yaml"
+    if not path.is_file():
+        known = known_formats()
+        near = get_close_matches(name, known, 1)
+        raise InputError(
+            f"unknown format {name!r}" + (f", did you mean {near[0]!r}?" if near else ""),
+            fix=f"known formats: {', '.join(known)}; a new one is a file {FORMATS_DIR.name}/NAME.yaml",
+        )
+    data = yaml.load(path)
+    unknown = set(data) - {"templates", "layout", "prior", "drawing"}
+    if unknown:
+        raise InputError(f"unknown key {sorted(unknown)[0]!r}", where=path, fix="known: templates, layout, prior, drawing")
+    templates = data.get("templates")
+    if not isinstance(templates, list) or not templates or not all(isinstance(t, str) and t for t in templates):
+        raise InputError("`templates` must be a list of texts such as LLLDDDD", where=path)
+    for template in templates:
+        for symbol in template:
+            if symbol not in CLASSES and symbol not in ALPHABET:
+                raise InputError(
+                    f"template {template}: {symbol!r} is neither L, D, X nor one of {ALPHABET}", where=path
+                )
+    prior = data.get("prior", 1.0)
+    if not isinstance(prior, (int, float)) or isinstance(prior, bool) or not prior > 0:
+        raise InputError(f"`prior` must be a number above 0, not {prior!r}", where=path)
+    drawing = data.get("drawing") or {}
+    if not isinstance(drawing, dict):
+        raise InputError("`drawing` must hold `name: value` lines", where=path)
+    return PlateFormat(path.stem, tuple(templates), str(data.get("layout", path.stem)), float(prior), drawing)
+
+
+def load_formats(names: Sequence[str]) -> tuple[PlateFormat, ...]:
+    """Read several formats; at least one."""
+    if not names:
+        raise InputError("no format is named", fix=f"known formats: {', '.join(known_formats())}")
+    return tuple(load_format(name) for name in names)
+
+
+def format_of(text: str, formats: Iterable[PlateFormat]) -> PlateFormat | None:
+    """The first format that `text` obeys, or None."""
+    return next((f for f in formats if f.matches(text)), None)
+
+
+@cache
+def layout_names() -> dict[str, str]:
+    """Spellings of `plate_layout` in annotations, lower case -> format name."""
+    return {spelling: name for name in known_formats() for spelling in (name, load_format(name).layout.lower())}

@@ -1,0 +1,148 @@
+"""The recogniser: a picture of a plate in, log-posteriors of CTC classes out, with training-only heads beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..config import Config
+from ..formats import PlateFormat, load_formats, worst_case_steps
+from ..types import InputError
+from .backbones import build_backbone
+from .superres import SuperResolutionHead
+
+#: Least standard deviation, of the range 0..1, that standardising a picture divides by: a black or blank crop's sensor
+#: noise (about 2 of 255 grey levels) must not be blown up to the contrast of characters.
+MIN_CONTRAST = 8 / 255
+
+#: Weights under these names serve training only; a later phase may add or drop them.
+AUXILIARY = ("slot_head.", "sr_head.")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingOutputs:
+    """What the losses need. T steps, C classes, L slots.
+
+    logits: float32 (B, T, C), before log-softmax. slot_logits: float32 (B, L, C) or None. sr: float32 (N, K, 2H, 2W) in
+    about [0, 1] for the N samples asked for, K colour channels, or None.
+    """
+
+    logits: Tensor
+    slot_logits: Tensor | None
+    sr: Tensor | None
+
+
+class SlotHead(nn.Module):
+    """One learned query a character slot, pooling the sequence by attention; it says what stands where without CTC.
+
+    Input float32 (B, T, D); output logits float32 (B, L, C), class 0 for an empty slot. A plain classification loss on
+    it gives the features a gradient from the first step on, where CTC alone spends thousands on blanks.
+    """
+
+    def __init__(self, features: int, classes: int, steps: int, slots: int) -> None:
+        super().__init__()
+        self.key = nn.Linear(features, slots)
+        self.classify = nn.Linear(features, classes)
+        # Characters stand side by side, so slot i starts out looking at its share of the width; training moves it.
+        centre = (torch.arange(slots) + 0.5) * steps / slots  # (L,) in steps
+        offset = (torch.arange(steps) + 0.5)[None, :] - centre[:, None]  # (L, T)
+        self.position = nn.Parameter(-0.5 * (offset / (steps / slots / 2)) ** 2)
+
+    def forward(self, sequence: Tensor) -> Tensor:
+        attention = self.key(sequence).transpose(1, 2) + self.position  # (B, T, L) -> (B, L, T)
+        pooled = attention.softmax(-1) @ sequence  # (B, L, T) @ (B, T, D) -> (B, L, D)
+        logits: Tensor = self.classify(pooled)
+        return logits
+
+
+class Recogniser(nn.Module):
+    """Backbone, bidirectional LSTM, linear classifier; optional slot and super-resolution heads for training.
+
+    Pictures are uint8 (B, C, H, W); scaling and standardising happen inside, so that training, reading and export
+    cannot differ. `steps` is T, `slots` L.
+    """
+
+    def __init__(self, config: Config, formats: Sequence[PlateFormat]) -> None:
+        super().__init__()
+        size, settings = config.input, config.model
+        self.backbone = build_backbone(config)
+        with torch.no_grad():
+            self.backbone.eval()
+            early, features = self.backbone(torch.zeros(1, size.channels, size.height, size.width))
+            self.backbone.train()
+        _, depth, rows, self.steps = features.shape
+        self.slots = max(f.max_length for f in formats)
+        classes = len(settings.alphabet) + 1
+        self.lstm = nn.LSTM(
+            depth * rows,
+            settings.hidden,
+            settings.layers,
+            batch_first=True,
+            bidirectional=True,
+            # torch's dropout acts between LSTM layers and warns where there is only one.
+            dropout=settings.dropout if settings.layers > 1 else 0.0,
+        )
+        self.dropout = nn.Dropout(settings.dropout)
+        self.classifier = nn.Linear(2 * settings.hidden, classes)
+        self.slot_head: SlotHead | None = None
+        if settings.slot_head:
+            self.slot_head = SlotHead(2 * settings.hidden, classes, self.steps, self.slots)
+        self.sr_head: SuperResolutionHead | None = None
+        if settings.super_resolution:
+            self.sr_head = SuperResolutionHead(early.shape[1], size.width // early.shape[3], size.channels)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """uint8 (B, C, H, W) -> log-posteriors float32 (B, T, C), natural log; the training-only heads stay unused."""
+        sequence, _ = self._sequence(standardise(images))
+        logits: Tensor = self.classifier(sequence)
+        return logits.float().log_softmax(-1)
+
+    def training_outputs(self, images: Tensor, sr_mask: Tensor | None = None) -> TrainingOutputs:
+        """uint8 (B, C, H, W) -> the outputs of all heads; sr_mask bool (B,) says which samples to enlarge."""
+        sequence, early = self._sequence(standardise(images))
+        slot_logits = None if self.slot_head is None else self.slot_head(sequence).float()
+        sr = None
+        if self.sr_head is not None and sr_mask is not None and bool(sr_mask.any()):
+            sr = self.sr_head(early[sr_mask], images[sr_mask].float() / 255).float()
+        return TrainingOutputs(self.classifier(sequence).float(), slot_logits, sr)
+
+    def _sequence(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        early, features = self.backbone(pictures)
+        # (B, D, h, T) -> (B, T, D h): every step sees its whole column.
+        sequence = features.permute(0, 3, 1, 2).flatten(2)
+        sequence, _ = self.lstm(sequence)
+        return self.dropout(sequence), early
+
+
+def standardise(images: Tensor) -> Tensor:
+    """uint8 (B, C, H, W) -> float32, each picture of mean 0 and standard deviation 1 over all its values.
+
+    Exposure jumps from frame to frame and from day to night; reading needs the shapes only.
+    """
+    pictures = images.float() / 255
+    mean = pictures.mean((1, 2, 3), keepdim=True)
+    deviation = pictures.std((1, 2, 3), keepdim=True).clamp(min=MIN_CONTRAST)
+    return (pictures - mean) / deviation
+
+
+def build_recogniser(config: Config, formats: Sequence[PlateFormat] | None = None) -> Recogniser:
+    """The network that `config` describes, with random weights.
+
+    formats: those it shall serve, by default `config.read.formats`; the longest gives the slot head its L. InputError
+    where the steps T cannot spell a format's worst case (2 L - 1 steps for L equal characters).
+    """
+    formats = load_formats(config.read.formats) if formats is None else formats
+    model = Recogniser(config, formats)
+    needed = worst_case_steps(formats)
+    if model.steps < needed:
+        width = config.input.width
+        names = " and ".join(f.name for f in formats)
+        raise InputError(
+            f"the network gives T = {model.steps} CTC steps, but {names} can need {needed}",
+            where="input.width",
+            fix=f"--set input.width={-(-needed * width // model.steps // 8) * 8} or larger",
+        )
+    return model

@@ -1,0 +1,236 @@
+"""How hard a track is: the levels as one table, and the draws made from them.
+
+What is fixed for a track (the car, the light, the camera) stands in `TrackDraws`, what varies by frame (hand of
+the annotator, vibration, exposure control) in `FrameDraws`. Both are stored with the track.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+import numpy as np
+
+from ..types import InputError
+
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Hardness:
+    """One level. Pairs are ranges of a uniform draw; `_px` are pixels of the frame as written; stops are powers of 2.
+
+    blur_px: sigma of the lens, per track. motion_px: length of the smear, per frame. noise: standard deviation
+    of the sensor at full well / 1 (linear light), per track. sharpen: amount of the unsharp mask, halo_px: its sigma.
+    quality: JPEG quality of the codec. native: camera pixels per written pixel before the final resize.
+    dark, blown, night, rain, glare: shares of tracks (night and rain in Scenario B only). jump_stops: standard
+    deviation of a frame's exposure. tilt_deg: standard deviation of a frame's own tilt. shift_px: of its crop.
+    ghost: largest weight of a displaced copy (double edges), ghost_px its largest distance. contrast: S-curve.
+    """
+
+    blur_px: Range
+    motion_px: Range
+    noise: Range
+    sharpen: Range
+    halo_px: Range
+    quality: Range
+    native: Range
+    dark: float
+    blown: float
+    night: float
+    rain: float
+    glare: float
+    jump_stops: float
+    jump_share: float
+    tilt_deg: float
+    shift_px: float
+    ghost: float
+    ghost_px: float
+    yaw_deg: float
+    roll_deg: float
+
+
+LEVELS = {
+    # A person reads most LR frames. Demo and tests keep this level for ever.
+    "easy": Hardness(
+        blur_px=(0.25, 0.5), motion_px=(0.0, 0.6), noise=(0.002, 0.010), sharpen=(0.2, 0.9), halo_px=(0.7, 1.1),
+        quality=(70, 92), native=(1.0, 1.2), dark=0.03, blown=0.03, night=0.15, rain=0.1, glare=0.05,
+        jump_stops=0.05, jump_share=0.02, tilt_deg=0.4, shift_px=0.4, ghost=0.0, ghost_px=0.0, yaw_deg=8, roll_deg=3,
+    ),
+    # The look of the nine real tracks in figures of the competition: one frame alone is often unreadable.
+    "hard": Hardness(
+        blur_px=(0.60, 1.10), motion_px=(0.2, 1.6), noise=(0.002, 0.012), sharpen=(2.5, 7.0), halo_px=(0.8, 1.5),
+        quality=(25, 65), native=(0.75, 1.15), dark=0.15, blown=0.12, night=0.3, rain=0.2, glare=0.12,
+        jump_stops=0.12, jump_share=0.10, tilt_deg=1.1, shift_px=0.9, ghost=0.35, ghost_px=1.6, yaw_deg=20, roll_deg=6,
+    ),
+}  # fmt: skip
+
+
+def level(name: str) -> Hardness:
+    """The level called `name`; an unknown name is an InputError that lists the known ones."""
+    if name not in LEVELS:
+        near = get_close_matches(name, LEVELS, 1)
+        raise InputError(
+            f"unknown hardness {name!r}" + (f", did you mean {near[0]!r}?" if near else ""),
+            fix=f"known: {', '.join(LEVELS)}",
+        )
+    return LEVELS[name]
+
+
+@dataclass(frozen=True, slots=True)
+class TrackDraws:
+    """What is fixed for a track.
+
+    `light` multiplies linear light per channel, `stops` is the exposure beside the
+    right one, `veil` the share of white that glare lays over everything. `yaw_deg`, `pitch_deg`, `roll_deg`: the
+    plate towards the camera when far. `near_blur` multiplies blur and smear of the near (HR) frames, which are
+    out of the focus set for the far ones and move faster. `mono` takes colour away, `gamma` bends and
+    `black` crushes the tone curve; `toe` is the colour of the deepest black. `inv_step`: change of 1 / width per frame of the approaching car.
+    """
+
+    scenario: str
+    night: bool
+    rain: bool
+    light: tuple[float, float, float]
+    stops: float
+    veil: float
+    shade: float
+    yaw_deg: float
+    pitch_deg: float
+    roll_deg: float
+    blur_px: float
+    near_blur: float
+    noise: float
+    sharpen: float
+    halo_px: float
+    quality: int
+    native: float
+    mono: float
+    gamma: float
+    black: float
+    toe: tuple[float, float, float]
+    texture: int
+    inv_step: float
+
+
+@dataclass(frozen=True, slots=True)
+class FrameDraws:
+    """What varies by frame.
+
+    `width_px`, `height_px`: the crop as written. `plate_px`: projected width of the plate. `nearness` 0 at the
+    first LR frame, 1 at hr-001. `shift_px`: centre of the plate beside the centre of the crop (x, y).
+    `ghost`: weight and displacement (x, y px) of a second exposure. `grid`: offset of the codec's blocks, px.
+    `seed` feeds noise and rain.
+    """
+
+    name: str
+    width_px: int
+    height_px: int
+    plate_px: float
+    nearness: float
+    shift_px: tuple[float, float]
+    tilt_deg: float
+    stops: float
+    motion_px: float
+    motion_deg: float
+    ghost: tuple[float, float, float]
+    grid: tuple[int, int]
+    seed: int
+
+
+#: Crop sizes in px, from FACTS section 1, as (median, sigma of its natural logarithm, min, max) of the width and
+#: (mean, sd) of the aspect ratio; A of the growth from lr-001 to lr-005.
+_SIZES = {
+    "A": {"lr": (44.0, 0.16, 24, 68), "lr_aspect": (2.25, 0.17), "hr": (81.0, 0.17, 50, 148), "hr_aspect": (2.35, 0.18), "growth": 3.7},
+    "B": {"lr": (47.5, 0.10, 35, 60), "lr_aspect": (2.85, 0.15), "hr": (129.0, 0.15, 55, 163), "hr_aspect": (2.85, 0.17), "growth": 2.4},
+}  # fmt: skip
+
+
+def draw_track(rng: np.random.Generator, scenario: str, hard: Hardness, *, hr: bool = True) -> tuple[TrackDraws, tuple[FrameDraws, ...]]:
+    """Draw one track of `scenario` ("A" daylight, "B" day, night and rain): five LR frames, then five HR if wanted."""
+    sizes = _SIZES[scenario]
+    night = scenario == "B" and rng.random() < hard.night
+    rain = scenario == "B" and rng.random() < hard.rain
+    kind = rng.random()
+    stops = rng.normal(0, 0.35)
+    if kind < hard.dark * (2 if night else 0.5):
+        stops = rng.uniform(-4.2, -2.2)
+    elif kind > 1 - hard.blown:
+        stops = rng.uniform(0.8, 2.0)
+    warmth = rng.normal(0, 0.12 if night else 0.06)
+    # Dim light is skylight or a blue street lamp: dark frames of the competition lean to blue.
+    blue = -float(rng.uniform(0.0, 0.35)) if night or stops < -1.0 else -float(rng.uniform(0.0, 0.08))
+    # Widths at lr-005 and hr-001; 1 / width falls linearly with time for a car at constant speed.
+    last = _lognormal(rng, sizes["lr"])
+    growth = max(0.4, rng.normal(sizes["growth"], 0.45 * sizes["growth"]))
+    step = (1 / max(last - growth, 8.0) - 1 / last) / 4
+    near = max(_lognormal(rng, sizes["hr"]), last * 1.15)
+    track = TrackDraws(
+        scenario=scenario,
+        night=night,
+        rain=rain,
+        light=tuple(round(float(c), 3) for c in (1 + warmth + blue, 1 + 0.4 * blue, 1 - warmth - blue)),
+        stops=round(float(stops), 3),
+        veil=round(float(rng.uniform(0.05, 0.3)) if rng.random() < hard.glare else 0.0, 3),
+        shade=round(float(rng.uniform(0.0, 0.5)) if rng.random() < 0.3 else 0.0, 3),
+        yaw_deg=round(float(rng.normal(0, hard.yaw_deg / 2)), 2),
+        pitch_deg=round(float(rng.uniform(2, 22)), 2),
+        roll_deg=round(float(rng.normal(0, hard.roll_deg / 2)), 2),
+        blur_px=_pick(rng, hard.blur_px),
+        near_blur=_pick(rng, (1.0, 2.2)),
+        noise=round(_pick(rng, hard.noise) * (1.6 if night else 1.0), 4),
+        sharpen=_pick(rng, hard.sharpen),
+        halo_px=_pick(rng, hard.halo_px),
+        quality=round(_pick(rng, hard.quality)),
+        native=_pick(rng, hard.native),
+        mono=round(float(rng.uniform(0.6, 1.0) if night else rng.uniform(0.0, 0.6)), 3),
+        gamma=round(float(rng.uniform(0.9, 1.15)), 3),
+        black=round(float(rng.uniform(0.0, 0.12)) * min(1.0, 2.0**stops), 3),
+        toe=tuple(round(float(c), 3) for c in rng.uniform(0, 1, 3) * (0.03, 0.035, 0.10)),
+        texture=int(rng.integers(2**31)),
+        inv_step=float(step),
+    )  # fmt: skip
+    frames = [_frame(rng, hard, sizes, "lr", i, 1 / (1 / last + step * (5 - i)), stops) for i in range(1, 6)]
+    if hr:
+        frames += [_frame(rng, hard, sizes, "hr", i, 1 / (1 / near + step * (i - 1)), stops) for i in range(1, 6)]
+    return track, tuple(frames)
+
+
+def _frame(rng: np.random.Generator, hard: Hardness, sizes: dict[str, object], kind: str, index: int, crop: float, stops: float) -> FrameDraws:
+    low, high = sizes[kind][2:]  # type: ignore[index]
+    width = int(np.clip(round(crop + rng.normal(0, 0.35)), low, high))
+    mean, sd = sizes[f"{kind}_aspect"]  # type: ignore[misc]
+    aspect = float(np.clip(rng.normal(mean, sd * 0.35), 1.8, 3.5))
+    fill = float(np.clip(rng.normal(0.83, 0.03), 0.75, 0.90))
+    jump = rng.normal(0, hard.jump_stops)
+    if rng.random() < hard.jump_share:
+        jump += rng.choice([-1, 1]) * rng.uniform(0.5, 1.6)
+    # Above two stops nothing of the characters is left, which even the blown-out tracks never show.
+    jump = min(jump, 2.0 - min(stops, 2.0))
+    ghost = rng.uniform(0, hard.ghost)
+    angle = rng.uniform(0, 2 * math.pi)
+    return FrameDraws(
+        name=f"{kind}-{index:03d}",
+        width_px=width,
+        height_px=max(round(width / aspect), 11),
+        plate_px=round(width * fill, 2),
+        nearness=float(np.clip((kind == "hr") * (1 - (index - 1) * 0.05), 0, 1)),
+        shift_px=tuple(round(float(x), 2) for x in rng.normal(0, hard.shift_px, 2) * (1.0, 0.6)),  # type: ignore[arg-type]
+        tilt_deg=round(float(np.clip(rng.normal(0, hard.tilt_deg), -3, 3)), 2),
+        stops=round(float(jump), 3),
+        motion_px=_pick(rng, hard.motion_px),
+        motion_deg=round(float(rng.normal(80, 30)), 1),
+        ghost=(round(float(ghost), 3), *(round(float(x), 2) for x in (math.cos(angle) * hard.ghost_px, math.sin(angle) * hard.ghost_px))),  # type: ignore[arg-type]
+        grid=(int(rng.integers(8)), int(rng.integers(8))),
+        seed=int(rng.integers(2**31)),
+    )  # fmt: skip
+
+
+def _pick(rng: np.random.Generator, bounds: Range) -> float:
+    return round(float(rng.uniform(*bounds)), 3)
+
+
+def _lognormal(rng: np.random.Generator, shape: tuple[float, float, float, float]) -> float:
+    median, sigma, low, high = shape
+    return float(np.clip(median * math.exp(rng.normal(0, sigma)), low, high))

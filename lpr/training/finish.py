@@ -1,0 +1,53 @@
+"""The end of a run: calibrate the best checkpoint's confidence and write down how it reads the held-out tracks."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import torch
+
+from .. import __version__
+from ..config import Config
+from ..data.splits import Split
+from ..decode.confidence import fit, method_name
+from ..decode.records import to_record
+from ..files import write_text
+from ..model import checkpoint
+from .display import Display
+from .run import RunFolder
+from .validate import decode_all, read_posteriors, score
+
+
+def finish(run: RunFolder, config: Config, split: Split, device: torch.device, display: Display) -> None:
+    """Store a calibration fitted on the calibrate fold in the best checkpoint, and write val_predictions.jsonl.
+
+    The select fold chose the checkpoint, so its scores flatter; the calibrate fold's do not, and its are printed.
+    """
+    best = checkpoint.load(run.best, device)
+    tracks = (*split.select, *split.calibrate)
+    read = read_posteriors(best.model, tracks, config)
+    raw = decode_all(read[len(split.select) :], config)
+    calibration = fit(
+        [p.confidence for p in raw],
+        [p.text == t.text for p, t in zip(raw, split.calibrate, strict=True)],
+        method_name(config.read.decoder, config.read.fusion),
+    )
+    scores = score(raw, split.calibrate)
+    figures = {**best.figures, "calibrate": {"tracks": scores.tracks, **scores.shares()}}
+    extra = {"split": run.read_split(), "figures": figures, "calibration": calibration.to_dict()}
+    model_hash = checkpoint.save(run.best, best.model, config, extra)
+
+    audit = {
+        "model_hash": model_hash,
+        "checkpoint": run.best.name,
+        "config": {"input": config.input.model_dump(mode="json"), "read": config.read.model_dump(mode="json")},
+        "lpr_version": __version__,
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    lines = [json.dumps(to_record(p, audit), ensure_ascii=False) for p in decode_all(read, config, calibration)]
+    write_text(run.predictions, "\n".join(lines) + "\n")
+    display.line(
+        f"best checkpoint, epoch {figures['epoch']}: on {scores.tracks} tracks that it was not chosen by: exact "
+        f"{scores.exact:.1%} (single frame {scores.exact_single:.1%}), characters {scores.characters:.1%}"
+    )

@@ -1,0 +1,321 @@
+"""The training loop, from a folder of tracks to a run directory with its best checkpoint."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+from torch.utils.tensorboard import SummaryWriter
+
+from ..config import Config
+from ..data.dataset import FrameDataset, Sample, collate, epoch_samples, init_worker
+from ..data.splits import Split
+from ..model import checkpoint
+from ..model.recogniser import Recogniser, build_recogniser
+from ..types import InputError, Problem, Track
+from .display import Display
+from .finish import finish
+from .losses import Losses, compute_losses
+from .run import RunFolder
+from .schedule import clean_share, learning_rate, plateau_reached
+from .setup import initialise, prepare
+from .state import Position, Trained, check_same_config, read_state, restore, save_state
+from .stopping import Reason, StopRequest, leave_signals_to_parent
+from .validate import Scores, decode_all, read_posteriors, score
+
+
+def train(config: Config, data: Path, run_path: Path, *, resume: bool = False) -> Reason:
+    """Train `config`'s recogniser on the tracks below `data` and leave everything in `run_path`.
+
+    resume: continue the run that stands there. Returns "" when done, "interrupted" after Ctrl-C or SIGTERM, "time" when
+    `train.max_minutes` ended it; all three can be resumed or read from. InputError for what a person can mend: data, a
+    run directory in the way, another configuration on resuming, a loss that is no number.
+    """
+    run = RunFolder(run_path)
+    state: dict[str, Any] | None = None
+    if resume:
+        state = read_state(run.last)
+        check_same_config(state["config"], config, run.path)
+    else:
+        run.require_new()
+
+    if config.train.threads:
+        torch.set_num_threads(config.train.threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.manual_seed(config.train.seed)
+    model = build_recogniser(config)
+    held_out = None
+    if state is not None:
+        held_out = frozenset(state["data"]["split"]["select"]), frozenset(state["data"]["split"]["calibrate"])
+    elif config.train.init_from:
+        held_out = initialise(model, config)
+    prepared = prepare(config, data, model, held_out)
+    if state is not None and state["data"]["fingerprint"] != prepared.facts["fingerprint"]:
+        raise InputError("is not the data that the run was started with", where=data, fix="start a new run")
+    # Channels last makes convolutions about 15 % faster on CPUs, and mixed precision on GPUs.
+    model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    amp_type = torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float16
+    trained = Trained(
+        model,
+        torch.optim.AdamW(model.parameters(), config.train.lr, weight_decay=config.train.weight_decay, fused=True),
+        # Only float16 has so little range that gradients need scaling.
+        torch.amp.GradScaler(enabled=device.type == "cuda" and config.train.amp and amp_type == torch.float16),
+    )
+    position = Position()
+    if state is None:
+        run.create(config, prepared.facts["split"])
+        save_state(run.last, position, trained, config, prepared.facts)
+    else:
+        if state["threads"] != torch.get_num_threads():
+            prepared.notes.append(
+                f"note: {state['threads']} threads then, {torch.get_num_threads()} now: the result will not be "
+                "bit-equal to an uninterrupted run's"
+            )
+        position = restore(state, trained)
+        run.cut_log(position.logged)
+    run.write_versions(device)
+
+    loop = _Loop(config, run, prepared.split, prepared.facts, trained, position, device, amp_type)
+    with Display(config.train.epochs) as loop.display, StopRequest(config.train.max_minutes) as loop.stop:
+        for note in prepared.notes:
+            loop.display.line(note)
+        reason = loop.run_epochs()
+        if reason == "interrupted":
+            return reason
+        if not position.finished:
+            finish(run, config, prepared.split, device, loop.display)
+            position.finished = reason == ""
+            loop.save()
+    return reason
+
+
+class _Loop:
+    """What the steps of one run share."""
+
+    display: Display
+    stop: StopRequest
+
+    def __init__(
+        self,
+        config: Config,
+        run: RunFolder,
+        split: Split,
+        facts: dict[str, Any],
+        trained: Trained,
+        position: Position,
+        device: torch.device,
+        amp_type: torch.dtype,
+    ) -> None:
+        self.config, self.run, self.split, self.facts = config, run, split, facts
+        self.trained, self.position, self.device, self.amp_type = trained, position, device, amp_type
+        self.model: Recogniser = trained.model
+        self.dataset = FrameDataset(split.train, config, train=True)
+        self.saved = time.monotonic()
+        self.writer = SummaryWriter(str(run.tensorboard), purge_step=position.step)
+        self.reported: set[str] = set()
+
+    def save(self) -> None:
+        """Write last.pt."""
+        save_state(self.run.last, self.position, self.trained, self.config, self.facts)
+        self.saved = time.monotonic()
+
+    def run_epochs(self) -> Reason:
+        """Epoch after epoch until the end, a plateau or a request to stop; last.pt is up to date afterwards."""
+        settings, position = self.config.train, self.position
+        if position.logged < 0 and settings.init_from:
+            # The start counts as epoch 0: fine-tuning never ends worse than it began.
+            self.end_epoch()
+            self.save()
+        while position.epoch < settings.epochs and position.stale < settings.early_stop:
+            reason = self.train_epoch()
+            if reason:
+                self.save()
+                if reason == "time" and position.best is None:
+                    self.keep_best(self.validate())
+                return reason
+            position.epoch, position.batch = position.epoch + 1, 0
+            self.end_epoch()
+            self.save()
+        if position.epoch < settings.epochs and not position.finished:
+            self.display.line(f"stopped early: no better exact match for {position.stale} epochs")
+        return ""
+
+    def train_epoch(self) -> Reason:
+        """Run the rest of the current epoch; returns why it stopped before its end, or ""."""
+        config, position = self.config, self.position
+        if position.batch == 0:
+            position.sums, position.epoch_step = {}, position.step
+        batches = epoch_batches(self.split.train, config, position.epoch, position.epoch_step)
+        self.display.start_epoch(position.epoch + 1, len(batches), position.batch)
+        loader = DataLoader(
+            self.dataset,
+            batch_sampler=batches[position.batch :],
+            collate_fn=collate,
+            num_workers=config.data.workers,
+            worker_init_fn=start_worker,
+            pin_memory=self.device.type == "cuda",
+            # Its own generator: the loader draws a worker seed from it, which must not advance the one of dropout.
+            generator=torch.Generator(),
+        )
+        self.model.train()
+        before = time.perf_counter()
+        for batch in loader:
+            waited = time.perf_counter() - before
+            self.report_unreadable(batch["unreadable"])
+            if len(batch["images"]):
+                progress = (position.epoch + position.batch / len(batches)) / config.train.epochs
+                figures = self.step(batch, progress, batches[position.batch])
+                position.step += 1
+                position.images += len(batch["images"])
+            else:
+                figures = {}
+            position.batch += 1
+            figures |= {"wait_s": waited, "train_s": time.perf_counter() - before, "images": len(batch["images"])}
+            for name, value in figures.items():
+                position.sums[name] = position.sums.get(name, 0.0) + value
+            self.display.step(position.batch, describe(self.means()))
+            if reason := self.stop.reason:
+                return reason
+            if time.monotonic() - self.saved >= 60 * config.train.checkpoint_minutes:
+                self.save()
+            before = time.perf_counter()
+        return ""
+
+    def step(self, batch: dict[str, Any], progress: float, samples: Sequence[Sample]) -> dict[str, float]:
+        """One optimiser step; returns its figures. A loss or gradient that is not finite: InputError, weights untouched."""
+        settings = self.config.train
+        model, optimizer, scaler = self.model, self.trained.optimizer, self.trained.scaler
+        rate = learning_rate(settings, progress, self.position.reductions)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        tensors = {k: v.to(self.device, non_blocking=True) for k, v in batch.items() if isinstance(v, torch.Tensor)}
+        images = tensors["images"].contiguous(memory_format=torch.channels_last)
+        amp = self.device.type == "cuda" and settings.amp
+        with torch.autocast(self.device.type, self.amp_type, enabled=amp):
+            outputs = model.training_outputs(images, tensors.get("sr_mask"))
+        sr_targets = tensors["sr_targets"][tensors["sr_mask"]] if "sr_targets" in tensors else None
+        losses = compute_losses(outputs, tensors["targets"], tensors["target_lengths"], sr_targets, settings)
+        optimizer.zero_grad(set_to_none=True)
+        scaler.scale(losses.total).backward()  # type: ignore[no-untyped-call]
+        scaler.unscale_(optimizer)
+        norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), settings.grad_clip))
+        # The scaler skips a step whose scaled gradients overflowed and tries a smaller scale; that is no defect.
+        if not math.isfinite(float(losses.total.detach())) or (not math.isfinite(norm) and not scaler.is_enabled()):
+            raise self.non_finite(losses, norm, rate, outputs.logits, samples)
+        scaler.step(optimizer)
+        scaler.update()
+        parts = {"loss": losses.total, "ctc": losses.ctc, "slot": losses.slot, "sr": losses.sr}
+        return {name: float(part.detach()) for name, part in parts.items()} | {"grad_norm": norm, "steps": 1.0}
+
+    def non_finite(
+        self, losses: Losses, norm: float, rate: float, logits: torch.Tensor, samples: Sequence[Sample]
+    ) -> InputError:
+        """Say what is known about a loss or gradient that is no number."""
+        parts = ", ".join(f"{name} {float(getattr(losses, name).detach()):g}" for name in ("ctc", "slot", "sr"))
+        broken = [name for name, weights in self.model.named_parameters() if not bool(weights.isfinite().all())]
+        if broken:
+            cause = f"the weights of {broken[0]} are not finite"
+        elif not bool(logits.isfinite().all()):
+            cause = "the weights are finite, the network's outputs are not: they grew too large"
+        else:
+            cause = "weights and outputs are finite, the loss or its gradient is not"
+        tracks = list(dict.fromkeys((self.split.train[s.track].id, self.split.train[s.track].text) for s in samples))
+        named = ", ".join(f"{track} ({text})" for track, text in tracks)
+        return InputError(
+            f"the loss is not finite at step {self.position.step + 1} (epoch {self.position.epoch + 1}, batch "
+            f"{self.position.batch + 1}): {parts}; gradient norm {norm:g}, learning rate {rate:g}; {cause}. "
+            f"Tracks of the batch: {named}",
+            where=self.run.path,
+            fix=f"last.pt holds an earlier state. Start a new run with --set train.lr={rate / 3:.1g} or a smaller "
+            "train.grad_clip, and look at the batch's images with python -m lpr.check",
+        )
+
+    def means(self) -> dict[str, float]:
+        """Means over the epoch so far, from its running sums."""
+        sums = self.position.sums
+        steps, seconds = max(sums.get("steps", 0.0), 1.0), max(sums.get("train_s", 0.0), 1e-9)
+        means = {name: sums.get(name, 0.0) / steps for name in ("loss", "ctc", "slot", "sr", "grad_norm")}
+        means["lr"] = float(self.trained.optimizer.param_groups[0]["lr"])
+        means["images_per_s"] = sums.get("images", 0.0) / seconds
+        means["loader_wait"] = sums.get("wait_s", 0.0) / seconds
+        return means
+
+    def validate(self) -> Scores:
+        """Scores on the select fold."""
+        tracks = self.split.select
+        return score(decode_all(read_posteriors(self.model, tracks, self.config), self.config), tracks)
+
+    def end_epoch(self) -> None:
+        """Validate, log, keep the best, and count towards the plateau and early stopping."""
+        position = self.position
+        scores = self.validate()
+        better = self.keep_best(scores)
+        position.stale = 0 if better else position.stale + 1
+        if plateau_reached(self.config.train, position.stale):
+            position.reductions += 1
+        means = self.means()
+        figures = means | scores.shares()
+        for name, value in figures.items():
+            self.writer.add_scalar(name, value, position.step)
+        self.writer.flush()
+        position.logged = position.epoch
+        counts = {"epoch": position.epoch, "step": position.step, "images": position.images, "best": int(better)}
+        self.run.append_log(counts | {name: f"{value:.6g}" for name, value in figures.items()})
+        self.display.line(
+            f"epoch {position.epoch}/{self.config.train.epochs}: {describe(means)}; {scores.tracks} held-out tracks: "
+            f"exact {scores.exact:.1%} (single frame {scores.exact_single:.1%}), characters {scores.characters:.1%}"
+            + (", the best so far" if better else "")
+        )
+
+    def keep_best(self, scores: Scores) -> bool:
+        """Write the best checkpoint if `scores` beat all before."""
+        position = self.position
+        if position.best is not None and scores.key <= position.best:
+            return False
+        position.best = scores.key
+        figures = {
+            "epoch": position.epoch,
+            "step": position.step,
+            "images": position.images,
+            "select": {"tracks": scores.tracks, **scores.shares()},
+        }
+        checkpoint.save(self.run.best, self.model, self.config, {"split": self.facts["split"], "figures": figures})
+        return True
+
+    def report_unreadable(self, problems: Sequence[Problem]) -> None:
+        """Print each unreadable frame once."""
+        for problem in problems:
+            if problem.where not in self.reported:
+                self.reported.add(problem.where)
+                self.display.line(f"warning: left out: {problem}")
+
+
+def epoch_batches(tracks: Sequence[Track], config: Config, epoch: int, epoch_step: int) -> list[list[Sample]]:
+    """The batches of one epoch, which begins at step `epoch_step`; the same ones on every call."""
+    size, base, curriculum = config.train.batch_size, config.data.hr_share, config.train.curriculum_steps
+
+    def hr_share(position: int) -> float:
+        return base + (1 - base) * clean_share(curriculum, epoch_step + position // size)
+
+    samples = epoch_samples(tracks, config, epoch, hr_share if epoch_step < curriculum else None)
+    return [samples[start : start + size] for start in range(0, len(samples), size)]
+
+
+def start_worker(worker: int) -> None:
+    """What each loader process does first."""
+    init_worker(worker)
+    leave_signals_to_parent()
+
+
+def describe(means: dict[str, float]) -> str:
+    """The figures of an epoch so far, for a line on the screen."""
+    parts = [f"{name} {means[name]:.3f}" for name in ("slot", "sr") if means[name]]
+    return (
+        f"loss {means['loss']:.3f} (" + ", ".join([f"ctc {means['ctc']:.3f}", *parts]) + f"), lr {means['lr']:.2g}, "
+        f"{means['images_per_s']:.0f} images/s, waiting for data {means['loader_wait']:.0%}"
+    )

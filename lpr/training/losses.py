@@ -1,0 +1,62 @@
+"""The training losses: CTC, and beside it what the auxiliary heads add.
+
+All are means, so that their sizes do not depend on the batch: CTC per character, slots per slot, pictures per value.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ..config import TrainConfig
+from ..model.recogniser import TrainingOutputs
+
+BLANK = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """Scalar float32 tensors; `total` = ctc + slot_weight slot + sr_weight sr, a part without its head is 0."""
+
+    total: Tensor
+    ctc: Tensor
+    slot: Tensor
+    sr: Tensor
+
+
+def compute_losses(
+    outputs: TrainingOutputs,
+    targets: Tensor,
+    target_lengths: Tensor,
+    sr_targets: Tensor | None,
+    config: TrainConfig,
+) -> Losses:
+    """Losses of one batch.
+
+    targets: int64 (sum of L,), all labels end to end, classes from 1; target_lengths: int64 (B,). sr_targets: uint8
+    (N, C, 2H, 2W), one for each picture in `outputs.sr`, or None.
+    """
+    log_probs = outputs.logits.log_softmax(-1).transpose(0, 1)  # (B, T, C) -> (T, B, C)
+    steps = torch.full_like(target_lengths, log_probs.shape[0])
+    # zero_infinity: a label that no alignment can spell gives 0 and not infinity; the label check before
+    # training keeps such labels out, this is the last line for the gradient of a nearly impossible one.
+    ctc = functional.ctc_loss(log_probs, targets, steps, target_lengths, blank=BLANK, zero_infinity=True)
+    slot = sr = torch.zeros((), device=ctc.device)
+    if outputs.slot_logits is not None:
+        wanted = slot_targets(targets, target_lengths, outputs.slot_logits.shape[1])
+        slot = functional.cross_entropy(outputs.slot_logits.flatten(0, 1), wanted.flatten())  # (B, L, C) -> (B L, C)
+    if outputs.sr is not None and sr_targets is not None:
+        sr = functional.l1_loss(outputs.sr, sr_targets.float() / 255)
+    return Losses(ctc + config.slot_weight * slot + config.sr_weight * sr, ctc, slot, sr)
+
+
+def slot_targets(targets: Tensor, target_lengths: Tensor, slots: int) -> Tensor:
+    """int64 (sum of L,) and (B,) -> int64 (B, slots): each label from the left, blanks behind it."""
+    rows = torch.full((len(target_lengths), slots), BLANK, dtype=torch.int64, device=targets.device)
+    filled = torch.arange(slots, device=targets.device)[None, :] < target_lengths[:, None]  # (B, slots)
+    rows[filled] = targets
+    return rows
+

@@ -1,0 +1,119 @@
+"""The whole state of a training run between two steps: what `last.pt` holds, and how it is written and read.
+
+Everything that the remaining run depends on is in here, so that a resumed run ends bit-equal to an uninterrupted one
+at the same thread count. The samples need no state: they follow from the seed and the epoch.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..config import Config
+from ..files import atomic_path
+from ..model.recogniser import Recogniser
+from ..types import InputError
+
+FILE_NAME = "last.pt"
+
+#: Settings that a resumed run may change: none of them changes a weight.
+FREE_ON_RESUME = ("data.workers", "train.checkpoint_minutes", "train.max_minutes")
+
+
+@dataclass(slots=True)
+class Position:
+    """Where a run stands.
+
+    epoch: finished epochs. batch: finished batches of the current one, which began at step `epoch_step`. step:
+    optimiser steps in all. images: samples seen. logged: last epoch with a row in log.csv; -1: none. best: (exact match,
+    character accuracy) of the best epoch so far. stale: epochs since then. reductions: of the plateau schedule.
+    sums: running totals of the current epoch, by name. finished: nothing is left to do.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    epoch_step: int = 0
+    step: int = 0
+    images: int = 0
+    logged: int = -1
+    best: tuple[float, float] | None = None
+    stale: int = 0
+    reductions: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    finished: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """The objects whose inner state a checkpoint saves and restores in place."""
+
+    model: Recogniser
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+
+
+def save_state(path: Path, position: Position, trained: Trained, config: Config, data: Mapping[str, Any]) -> None:
+    """Write everything atomically; `data` (the split and the fingerprint of the tracks) is plain JSON values."""
+    state = {
+        "position": asdict(position),
+        "model": trained.model.state_dict(),
+        "optimizer": trained.optimizer.state_dict(),
+        "scaler": trained.scaler.state_dict(),
+        "rng": torch.get_rng_state(),
+        "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "config": config.model_dump(mode="json"),
+        "threads": torch.get_num_threads(),
+        "data": dict(data),
+    }
+    with atomic_path(path) as aside:
+        torch.save(state, aside)
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """The raw contents of `last.pt`, tensors on the CPU; InputError where there is none or it is damaged."""
+    if not path.is_file():
+        raise InputError("there is nothing to resume from", where=path, fix="start the run without --resume")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        raise InputError(
+            f"is damaged or no training state: {str(error).splitlines()[0]}", where=path, fix="start a new run"
+        ) from error
+    if not isinstance(state, dict) or not {"position", "model", "optimizer", "config", "data"} <= set(state):
+        raise InputError("is no training state of lpr", where=path, fix="start a new run")
+    return state
+
+
+def restore(state: Mapping[str, Any], trained: Trained) -> Position:
+    """Put a state read by `read_state` into the model, optimiser, scaler and random generators, last of all."""
+    trained.model.load_state_dict(state["model"])
+    trained.optimizer.load_state_dict(state["optimizer"])
+    trained.scaler.load_state_dict(state["scaler"])
+    torch.set_rng_state(state["rng"])
+    if torch.cuda.is_available() and len(state["cuda_rng"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda_rng"])
+    values = dict(state["position"])
+    values["best"] = None if values["best"] is None else tuple(values["best"])
+    return Position(**values)
+
+
+def check_same_config(then: Mapping[str, Any], now: Config, where: Path) -> None:
+    """InputError naming every setting in which a resumed run would differ from the one it continues."""
+    current = now.model_dump(mode="json")
+    differences = [
+        f"{section}.{name}: {then.get(section, {}).get(name)!r} then, {value!r} now"
+        for section, settings in current.items()
+        for name, value in settings.items()
+        if then.get(section, {}).get(name) != value and f"{section}.{name}" not in FREE_ON_RESUME
+    ]
+    if differences:
+        raise InputError(
+            "the run was started with another configuration: " + "; ".join(differences),
+            where=where,
+            fix="resume without --preset and --set to take the run's own, or start a new run",
+        )

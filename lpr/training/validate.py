@@ -1,0 +1,90 @@
+"""Reading held-out tracks as the reader does, and scoring what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+
+import numpy as np
+import torch
+
+from ..config import Config
+from ..data.images import read_frames
+from ..decode.confidence import Calibration
+from ..decode.decode import decode_track
+from ..formats import load_formats
+from ..model.recogniser import Recogniser
+from ..report.metrics import character_accuracy
+from ..types import Posteriors, Prediction, Problem, Track
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Shares in [0, 1] over the tracks of a fold.
+
+    exact: whole text right, frames fused. exact_single: the same a frame on its own. characters: of the fused text.
+    A track without a readable frame counts as wrong, as in the competition.
+    """
+
+    tracks: int
+    exact: float
+    exact_single: float
+    characters: float
+
+    def shares(self) -> dict[str, float]:
+        """The shares by name, as logs and checkpoints name them."""
+        return {"exact": self.exact, "exact_single": self.exact_single, "characters": self.characters}
+
+    @property
+    def key(self) -> tuple[float, float]:
+        """What epochs are compared by: exact match, and among equals (such as 0 at the start) characters."""
+        return self.exact, self.characters
+
+
+Read = tuple[Posteriors, tuple[Problem, ...]]
+
+
+def read_posteriors(model: Recogniser, tracks: Sequence[Track], config: Config) -> list[Read]:
+    """Posteriors of every track's LR frames, F arrays (T, C) each, and a problem for each unreadable frame; F may be 0.
+
+    The model is left in evaluation mode.
+    """
+    device = next(model.parameters()).device
+    model.eval()
+    found: list[Read] = []
+    for start in range(0, len(tracks), config.read.batch_tracks):
+        batch = tracks[start : start + config.read.batch_tracks]
+        loaded = [read_frames(track, config.input) for track in batch]
+        images = np.concatenate([frames for frames, _, _ in loaded])  # (sum of F, C, H, W)
+        log_probs = np.empty((0, 0, 0), np.float32)
+        if len(images):
+            with torch.inference_mode():
+                log_probs = model(torch.from_numpy(images).to(device)).cpu().numpy()  # (sum of F, T, C)
+        ends = np.cumsum([len(frames) for frames, _, _ in loaded])
+        for track, (_, frames, problems), end in zip(batch, loaded, ends, strict=True):
+            rows = tuple(log_probs[end - len(frames) : end])
+            names = tuple(frame.path.name for frame in frames)
+            found.append((Posteriors(track.id, rows, config.model.alphabet, names), problems))
+    return found
+
+
+def decode_all(read: Sequence[Read], config: Config, calibration: Calibration | None = None) -> list[Prediction]:
+    """Decode tracks with the settings and formats of `config.read`."""
+    formats = load_formats(config.read.formats)
+    return [
+        replace(decode_track(posteriors, config.read, formats, calibration), problems=problems)
+        for posteriors, problems in read
+    ]
+
+
+def score(predictions: Sequence[Prediction], tracks: Sequence[Track]) -> Scores:
+    """Scores of predictions against the labels of the same tracks, in the same order; at least one track."""
+    pairs = [(t.text or "", p.text) for t, p in zip(tracks, predictions, strict=True)]
+    frames = [t.text == reading.text for t, p in zip(tracks, predictions, strict=True) for reading in p.per_frame]
+    return Scores(
+        tracks=len(pairs),
+        exact=fmean(truth == text for truth, text in pairs),
+        exact_single=fmean(frames) if frames else 0.0,
+        characters=fmean(character_accuracy(truth, text) for truth, text in pairs),
+    )

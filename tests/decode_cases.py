@@ -1,0 +1,51 @@
+"""Posteriors for the tests of the decision half, and the slow decoders they are compared with."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lpr.formats import PlateFormat, load_formats
+from lpr.types import ALPHABET
+
+BRAZIL = load_formats(["brazilian", "mercosur"])
+
+
+def collapse(path: tuple[int, ...], alphabet: str) -> str:
+    return "".join(alphabet[code - 1] for code, _ in itertools.groupby(path) if code)
+
+
+def by_brute_force(log_probs: NDArray[np.float64], alphabet: str) -> tuple[dict[str, float], dict[str, float]]:
+    """text -> total probability, and text -> log-probability of its best path, by walking every path."""
+    steps, classes = log_probs.shape
+    total: dict[str, float] = {}
+    best: dict[str, float] = {}
+    for path in itertools.product(range(classes), repeat=steps):
+        text = collapse(path, alphabet)
+        log_prob = float(sum(log_probs[t, code] for t, code in enumerate(path)))
+        total[text] = total.get(text, 0.0) + float(np.exp(log_prob))
+        best[text] = max(best.get(text, -np.inf), log_prob)
+    return total, best
+
+
+def obeying(texts: dict[str, float], formats: tuple[PlateFormat, ...]) -> dict[str, float]:
+    """The possible texts among them that obey a format."""
+    return {t: p for t, p in texts.items() if any(f.matches(t) for f in formats)}
+
+
+def normalised(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    peak = logits - logits.max(axis=1, keepdims=True)
+    return peak - np.log(np.exp(peak).sum(axis=1, keepdims=True))
+
+
+def posteriors_of(text: str, rng: np.random.Generator, peak: float = 9.0, steps: int = 32, shift: int = 0) -> NDArray:
+    """float32 (T, C) as a network gives them: mostly blank, one spike a character, noise elsewhere."""
+    logits = rng.gumbel(0, 1, (steps, len(ALPHABET) + 1))
+    logits[:, 0] += 7
+    for position, character in enumerate(text):
+        step = 2 + position * 4 + rng.integers(-shift, shift + 1)
+        logits[step, ALPHABET.index(character) + 1] += peak
+        logits[step, 0] -= 6
+    return normalised(logits).astype(np.float32)
