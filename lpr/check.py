@@ -24,7 +24,7 @@ def main(argv: Sequence[str]) -> int | None:
     parser = Parser("lpr.check", __doc__)
     parser.add_argument("dir", type=Path, metavar="DIR", help="folder of tracks or images, or a label list")
     parser.add_argument("--images", action="store_true", help="decode every image too: sizes, damage, identical files")
-    parser.add_argument("--formats", help="formats that labels may have, such as brazilian,mercosur (default: all known)")
+    parser.add_argument("--formats", help="formats labels may have, such as brazilian,mercosur (default: all known)")
     parser.add_argument("--strict", action="store_true", help="warnings count as errors")
     parser.add_argument("--limit", type=int, default=20, help="problems to print (default 20); --json lists all")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything found to FILE")

@@ -1,6 +1,6 @@
 """Compare predictions with the truth: result tables and an error report.
 
-    python -m lpr.evaluate submissions/X/predictions.jsonl --truth test_truth.csv --tracks test/ --out report/
+python -m lpr.evaluate submissions/X/predictions.jsonl --truth test_truth.csv --tracks test/ --out report/
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from .types import InputError, Prediction, Problem, Track
 
 if TYPE_CHECKING:
     from .report.outcomes import Outcome
+    from .report.tables import Table
 
 EPILOG = """\
 PREDICTIONS: predictions.jsonl of lpr.infer, or a submission (.zip or .txt; it holds no readings of single frames).
@@ -35,6 +36,7 @@ def main(argv: Sequence[str]) -> int:
     args = parser.parse_args(argv)
 
     from .files import writable_folder
+    from .report.analysis import all_tables
     from .report.outcomes import match, read_truth
 
     if args.out:
@@ -49,13 +51,19 @@ def main(argv: Sequence[str]) -> int:
         problems += found
     else:
         notes.append("Failure groups and pictures are left out: no --tracks was given.")
-    _print_tables(outcomes, notes)
-    show_problems(problems)
+    tables = all_tables(outcomes)
+    page = None
     if args.out:
         sources = {"predictions": str(args.predictions), "truth": str(args.truth)}
         if args.tracks:
             sources["frames"] = str(args.tracks)
-        print(_write_report(args.out, outcomes, sources, problems, notes))
+        page = _write_report(args.out, outcomes, tables, sources, problems, notes)
+    _print_tables(tables)
+    show_problems(problems)
+    for note in notes:
+        console().print(note)
+    if page:
+        print(page)
     return 0
 
 
@@ -99,44 +107,44 @@ def _with_frames(outcomes: Sequence[Outcome], folder: Path | None) -> tuple[list
     return measured, problems
 
 
-def _print_tables(outcomes: Sequence[Outcome], notes: Sequence[str]) -> None:
+def _print_tables(tables: Sequence[Table]) -> None:
     """The result tables to stdout, long ones cut short."""
     from rich.console import Console
 
-    from .report.analysis import all_tables
     from .report.tables import to_rich, transpose
 
     out = Console(highlight=False)
-    for table in all_tables(outcomes):
-        out.print(to_rich(transpose(table) if table.name == "summary" else table, limit=15))
-    for note in notes:
-        console().print(note)
+    for table in tables:
+        out.print(to_rich(transpose(table) if table.name == "summary" else table, limit=15), "")
 
 
 def _write_report(
-    folder: Path, outcomes: Sequence[Outcome], sources: dict[str, str], problems: Sequence[Problem], notes: Sequence[str]
+    folder: Path,
+    outcomes: Sequence[Outcome],
+    tables: Sequence[Table],
+    sources: dict[str, str],
+    problems: Sequence[Problem],
+    notes: Sequence[str],
 ) -> Path:
     """Write the CSV files and the page; returns the page's path."""
     import numpy as np
 
     from .files import write_text
-    from .report.analysis import all_tables, problem_table, track_table
+    from .report.analysis import problem_table, track_table
     from .report.html import Gallery, Report, render
     from .report.pictures import read_lr_images
     from .report.tables import to_csv
 
-    tables = all_tables(outcomes)
     for table in (*tables, track_table(outcomes), problem_table(problems)):
         write_text(folder / f"{table.name}.csv", to_csv(table))
 
-    surest = sorted(
-        (o for o in outcomes if o.prediction), key=lambda o: (-o.prediction.confidence if o.prediction else 0, o.track.id)
-    )
+    surest = sorted((o for o in outcomes if o.prediction), key=lambda o: (-o.confidence, o.track.id))
+    wrong, right = ([o for o in surest if o.right == is_right][:PICTURED] for is_right in (False, True))
     # Seeded, so that the same predictions give the same page.
     drawn = np.random.default_rng(0).permutation(len(outcomes))[:PICTURED]
     galleries = (
-        Gallery("Worst tracks", "Wrong with the highest confidence.", tuple([o for o in surest if not o.right][:PICTURED])),
-        Gallery("Best tracks", "Right with the highest confidence.", tuple([o for o in surest if o.right][:PICTURED])),
+        Gallery("Worst tracks", "Wrong with the highest confidence.", tuple(wrong)),
+        Gallery("Best tracks", "Right with the highest confidence.", tuple(right)),
         Gallery("Random tracks", "Drawn by chance from all tracks.", tuple(outcomes[i] for i in sorted(drawn))),
     )
     images = {o.track.id: read_lr_images(o.track)[0] for gallery in galleries for o in gallery.outcomes}

@@ -265,7 +265,7 @@ def _only_member(members: Iterable[zipfile.ZipInfo], path: Path) -> zipfile.ZipI
             wrong.append(f"{name!r} is an absolute path")
         elif ".." in re.split(r"[/\\]", name):
             wrong.append(f"{name!r} points out of the archive")
-        elif member.is_dir():
+        elif name.endswith("/"):
             wrong.append(f"{name!r} is a folder")
         elif "/" in name or "\\" in name:
             wrong.append(f"{name!r} lies in a folder")

@@ -7,6 +7,7 @@ The same arguments give the same bytes, and continue an interrupted run.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,10 +21,10 @@ def main(argv: Sequence[str]) -> int | None:
     parser = Parser("lpr.synth", __doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder to make; an interrupted run's folder goes on")
     parser.add_argument("--tracks", type=int, required=True, help="number of tracks")
-    parser.add_argument("--hardness", default="hard", help="easy (a person reads most frames) or hard (as the real ones)")
+    parser.add_argument("--hardness", default="hard", help="easy (a person reads most frames) or hard (as real ones)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--split", choices=("train", "test"), default="train")
-    parser.add_argument("--format", action="append", help="a plate format, may be repeated (default: brazilian, mercosur)")
+    parser.add_argument("--format", action="append", help="a plate format; may be repeated (default: both of Brazil)")
     parser.add_argument("--workers", type=int, default=0, help="processes (default: one a core)")
     args = parser.parse_args(argv)
     if args.seed < 0:
@@ -44,8 +45,6 @@ def main(argv: Sequence[str]) -> int | None:
         workers=args.workers,
     )
     print(result)
-    import sys
-
     print(f"{args.tracks} tracks in {time.monotonic() - start:.1f} s", file=sys.stderr)
     return None
 

@@ -18,10 +18,10 @@ step "checking the training data"
 "$python" -m lpr.check data/demo/train
 
 step "phase 1: all scenarios (about 8 minutes on 2 cores)"
-"$python" -m lpr.train --preset phase1 cpu demo --data data/demo/train --run runs/demo-phase1 --resume "$@"
+train_run runs/demo-phase1 --preset phase1 cpu demo --data data/demo/train "$@"
 
 step "phase 2: Scenario-B (about 3 minutes on 2 cores)"
-"$python" -m lpr.train --preset phase2 cpu demo --data data/demo/train --run runs/demo-phase2 --resume \
+train_run runs/demo-phase2 --preset phase2 cpu demo --data data/demo/train \
     --set train.init_from=runs/demo-phase1 "$@"
 
 step "reading the test tracks"

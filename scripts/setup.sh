@@ -20,3 +20,11 @@ if ! cmp -s requirements.txt "$stamp"; then
     cp requirements.txt "$stamp"
 fi
 python="$LPR_VENV/bin/python"
+
+# train_run RUN ARGS...: start the run, or go on with it where an earlier call was stopped.
+train_run() {
+    local run="$1" resume=()
+    shift
+    [ -f "$run/last.pt" ] && resume=(--resume)
+    "$python" -m lpr.train --run "$run" ${resume[@]+"${resume[@]}"} "$@"
+}

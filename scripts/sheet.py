@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
 
-#: Cells as in the organisers' figure, px; it shows single pixels, so it was enlarged without interpolation, and is a JPEG.
+#: Cells as in the organisers' figure, px: a JPEG that shows single pixels, so enlarged without interpolation.
 _CELL = (228, 88)
 _QUALITY = 85
 
@@ -30,11 +30,12 @@ def strip(folder: Path, kind: str, *, recompress: bool) -> Image:
     cells = [np.zeros((_CELL[1], _CELL[0], 3), np.uint8)] * 5
     for i, path in enumerate(sorted(folder.glob(f"{kind}-*"))[:5]):
         image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        cells[i] = cv2.resize(image, _CELL, interpolation=cv2.INTER_NEAREST)
+        cells[i] = np.asarray(cv2.resize(image, _CELL, interpolation=cv2.INTER_NEAREST), np.uint8)
     row = np.hstack(cells)
-    if recompress:
-        row = cv2.imdecode(cv2.imencode(".jpg", row, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1], cv2.IMREAD_COLOR)
-    return row
+    if not recompress:
+        return row
+    data = cv2.imencode(".jpg", row, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1]
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
 #!/usr/bin/env bash
 # Phase 2: fine-tune phase 1's best checkpoint on Scenario-B.   bash scripts/train_phase2.sh [DATA] [--set ...]
 source "$(dirname "${BASH_SOURCE[0]}")/train_common.sh"
-"$python" -m lpr.train --preset phase2 "$preset" --data "$data" --run "${LPR_RUN:-runs/phase2}" --resume "$@"
+train_run "${LPR_RUN:-runs/phase2}" --preset phase2 "$preset" --data "$data" "$@"

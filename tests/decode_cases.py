@@ -37,10 +37,13 @@ def obeying(texts: dict[str, float], formats: tuple[PlateFormat, ...]) -> dict[s
 
 def normalised(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     peak = logits - logits.max(axis=1, keepdims=True)
-    return peak - np.log(np.exp(peak).sum(axis=1, keepdims=True))
+    result: NDArray[np.float64] = peak - np.log(np.exp(peak).sum(axis=1, keepdims=True))
+    return result
 
 
-def posteriors_of(text: str, rng: np.random.Generator, peak: float = 9.0, steps: int = 32, shift: int = 0) -> NDArray:
+def posteriors_of(
+    text: str, rng: np.random.Generator, peak: float = 9.0, steps: int = 32, shift: int = 0
+) -> NDArray[np.float32]:
     """float32 (T, C) as a network gives them: mostly blank, one spike a character, noise elsewhere."""
     logits = rng.gumbel(0, 1, (steps, len(ALPHABET) + 1))
     logits[:, 0] += 7

@@ -93,9 +93,8 @@ def test_training_outputs_of_all_heads() -> None:
 
 
 def test_auxiliary_heads_do_not_change_the_reading() -> None:
-    plain, heads = load_config(["cpu"], ["model.slot_head=false"]), load_config(
-        ["cpu"], ["model.slot_head=true", "model.super_resolution=true"]
-    )
+    plain = load_config(["cpu"], ["model.slot_head=false"])
+    heads = load_config(["cpu"], ["model.slot_head=true", "model.super_resolution=true"])
     with_heads = build_recogniser(heads).eval()
     bare = build_recogniser(plain).eval()
     bare.load_state_dict(with_heads.state_dict(), strict=False)

@@ -100,7 +100,7 @@ def epoch_samples(
     `config.data.hr_share` of all (none where no track has HR frames or `config.data.hr_frames` is "none").
 
     `hr_share`, the curriculum's, maps a position in the epoch to the share wanted there. The epoch keeps its length:
-    a larger share leaves LR frames out. What it has above `config.data.hr_share` is clean HR.
+    a larger share leaves LR frames out, and the larger it is, the fewer of its HR samples are degraded: none at 1.
     """
     lr = [(t, f) for t, track in enumerate(tracks) for f in range(len(track.lr))]
     hr = [(t, f) for t, track in enumerate(tracks) for f in range(len(track.hr))]
@@ -119,8 +119,8 @@ def epoch_samples(
     rng = _generator(_ORDER, config.train.seed, epoch)
     lr_order, hr_order = rng.permutation(len(lr)), rng.permutation(len(hr))
     clean_in_base = {"none": 0.0, "as_is": 1.0, "degraded": 0.0, "both": 0.5}[config.data.hr_frames]
-    clean_count = np.maximum(shares - base, 0.0) + np.minimum(shares, base) * clean_in_base
-    is_clean = rng.random(total) * shares < clean_count
+    above_base = np.maximum(shares - base, 0.0) / max(1.0 - base, 1e-9)
+    is_clean = rng.random(total) < clean_in_base + (1.0 - clean_in_base) * above_base
 
     samples: list[Sample] = []
     taken = {False: 0, True: 0}

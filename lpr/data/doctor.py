@@ -103,7 +103,14 @@ def examine(scan: Scan, formats: Sequence[PlateFormat]) -> Findings:
     for text, count in labels.items():
         lengths[len(text)] += count
     return Findings(
-        dict(sorted(groups.items())), lr_per_track, labels, lengths, by_format, unlabelled, scan.normalised, tuple(problems)
+        groups=dict(sorted(groups.items())),
+        lr_per_track=lr_per_track,
+        labels=labels,
+        lengths=lengths,
+        formats=by_format,
+        unlabelled=unlabelled,
+        normalised=scan.normalised,
+        problems=tuple(problems),
     )
 
 
@@ -181,8 +188,8 @@ def _summarised(violations: list[Problem], labels: int, formats: Sequence[PlateF
     if len(violations) <= 20 or len(violations) < 0.5 * labels:
         return violations
     names = ", ".join(f.name for f in formats)
-    what = f"{len(violations)} of {labels} labels have none of the formats {names}; the first: {violations[0].what}"
-    return [Problem(violations[0].where, what, "name their format with --formats")]
+    what = f"{len(violations)} of {labels} labels do not fit ({names}); the first: {violations[0].what}"
+    return [Problem(violations[0].where, what, "correct labels or layouts, or name their format with --formats")]
 
 
 def _unusual_counts(tracks: Sequence[Track], lr_per_track: Counter[int]) -> list[Problem]:

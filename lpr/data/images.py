@@ -29,7 +29,6 @@ MAX_AREA_PX = 40_000_000
 MAX_FILE_BYTES = 200_000_000
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_PNG_PALETTE = 3
 _PNG_WITH_ALPHA = (4, 6)
 # Start-of-frame markers: all of C0-CF but the tables DHT (C4), JPG (C8) and DAC (CC).
 _JPEG_SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -39,12 +38,12 @@ _JPEG_EOI = b"\xff\xd9"
 
 @dataclass(frozen=True, slots=True)
 class _Header:
-    """What an image file says of itself. `plain`: OpenCV decodes it without loss of meaning (no alpha, no CMYK)."""
+    """What an image file says of itself. `damage` is what is wrong with it, or empty."""
 
     width: int
     height: int
-    plain: bool
     damage: str = ""
+    transparent: bool = False
 
 
 def read_image(path: Path | str) -> Image:
@@ -97,8 +96,8 @@ def decode_image(data: bytes, path: Path | str) -> Image:
         raise InputError(
             f"is too large ({header.width}x{header.height} px)", where=path, fix="cut out the plate, or scale it down"
         )
-    if not header.plain:
-        return _decode_with_pillow(data, path)
+    if header.transparent:
+        return _decode_over_white(data, path)
     try:
         image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
@@ -171,7 +170,7 @@ def _png_header(data: bytes) -> _Header:
         if end + 4 > len(data):
             break
         if zlib.crc32(memoryview(data)[offset + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
-            return _Header(width, height, True, f"chunk {kind.decode('latin-1')} has a wrong checksum")
+            return _Header(width, height, f"chunk {kind.decode('latin-1')} has a wrong checksum")
         if kind == b"IHDR" and length >= 13:
             width, height, _, colour = struct.unpack_from(">IIBB", data, offset + 8)
         elif kind == b"IDAT":
@@ -179,10 +178,10 @@ def _png_header(data: bytes) -> _Header:
         elif kind == b"tRNS":
             transparent = True
         elif kind == b"IEND":
-            plain = colour not in _PNG_WITH_ALPHA and not transparent
-            return _Header(width, height, plain, "" if has_pixels and width else "it holds no pixels")
+            damage = "" if has_pixels and width else "it holds no pixels"
+            return _Header(width, height, damage, transparent or colour in _PNG_WITH_ALPHA)
         offset = end + 4
-    return _Header(width, height, True, "it is cut short (no PNG end)")
+    return _Header(width, height, "it is cut short (no PNG end)")
 
 
 def _jpeg_header(data: bytes) -> _Header:
@@ -190,11 +189,11 @@ def _jpeg_header(data: bytes) -> _Header:
 
     Entropy-coded data never holds FF D9 (FF is stuffed), while a thumbnail before the scan may.
     """
-    width = height = components = 0
+    width = height = 0
     offset = 2
     while offset + 4 <= len(data):
         if data[offset] != 0xFF:
-            return _Header(width, height, True, "its JPEG segments are garbled")
+            return _Header(width, height, "its JPEG segments are garbled")
         marker = data[offset + 1]
         if marker == 0xFF:  # a fill byte
             offset += 1
@@ -203,27 +202,23 @@ def _jpeg_header(data: bytes) -> _Header:
             offset += 2
             continue
         (length,) = struct.unpack_from(">H", data, offset + 2)
-        if marker in _JPEG_SOF and offset + 10 <= len(data):
-            height, width, components = struct.unpack_from(">HHB", data, offset + 5)
+        if marker in _JPEG_SOF and offset + 9 <= len(data):
+            height, width = struct.unpack_from(">HH", data, offset + 5)
         elif marker == _JPEG_SOS:
             if data.find(_JPEG_EOI, offset + 2 + length) < 0:
                 break
-            return _Header(width, height, components != 4, "" if width else "it holds no picture")
+            return _Header(width, height, "" if width else "it holds no picture")
         offset += 2 + length
-    return _Header(width, height, True, "it is cut short (no JPEG end)")
+    return _Header(width, height, "it is cut short (no JPEG end)")
 
 
-def _decode_with_pillow(data: bytes, path: Path | str) -> Image:
-    """Decode what OpenCV would misread: transparency and CMYK."""
+def _decode_over_white(data: bytes, path: Path | str) -> Image:
+    """Decode a PNG with transparency: OpenCV would show whatever colour lies hidden in its transparent pixels."""
     from PIL import Image as Pillow
-    from PIL import ImageOps
 
     try:
         with Pillow.open(BytesIO(data)) as opened:
-            picture = ImageOps.exif_transpose(opened)
-            if picture.mode == "CMYK":
-                return np.array(picture.convert("RGB"))
-            layer = picture.convert("RGBA")
+            layer = opened.convert("RGBA")
             paper = Pillow.new("RGBA", layer.size, "white")
             return np.array(Pillow.alpha_composite(paper, layer).convert("RGB"))
     # Pillow's decoders raise a dozen kinds of errors on broken data; one bad file must not end a batch.

@@ -246,7 +246,7 @@ class _Builder:
                     what = f"says {raw!r}, but annotations.json {annotation.text!r}, which is used"
                     self._problems.append(Problem(label_at, what, "correct one of them", "error"))
                 raw, label_at = annotation.text, at
-        elif raw is None and parent in self._annotated_parents:
+        elif raw is None and frames and parent in self._annotated_parents:
             what = "no annotations.json, though tracks beside it have one"
             self._problems.append(Problem(folder.path, what, "add it; the track is kept without a label", "error"))
         elif raw is None and frames and self._below_list(folder.path):

@@ -48,7 +48,7 @@ def n_best(
     n: int,
     widths: Sequence[int] = WIDTHS,
 ) -> NBest:
-    """The n plates of `formats` with the highest total probability under the (T, C) log-posteriors.
+    """The n (at least 1) plates of `formats` with the highest total probability under the (T, C) log-posteriors.
 
     Empty where T is too short for every template. `widths`: see WIDTHS; larger ones prove more and take longer.
     """
@@ -103,7 +103,7 @@ class _Search:
         self.start = np.concatenate([[1.0], blanks[0, :-1]])  # blanks before a first character starting at s
         self.tail = np.concatenate([blanks[1:, -1], [1.0]])  # blanks after a last character ending at t
         self.spell = self.seg @ self.tail  # (C, T): class c from step s on, then only blanks
-        self.goes_on = (trie.child >= 0).any(axis=1)  # (S,)
+        self.goes_on = trie.child.max(axis=1) >= 0  # (S,)
         self._bound()
 
     def _bound(self) -> None:

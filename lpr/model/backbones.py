@@ -132,7 +132,7 @@ def _unfit(name: str, why: str) -> InputError:
 
 
 def _narrow_strides(body: nn.Module, probe: Tensor) -> None:
-    """Set the width stride to 1 in every layer of `body` whose input is at width stride 4 already; a dry run finds them."""
+    """Set the width stride to 1 in every layer of `body` whose input is at width stride 4; a dry run finds them."""
     limit = probe.shape[-1] // MAX_WIDTH_STRIDE
 
     def narrow(module: nn.Module, inputs: tuple[Any, ...]) -> None:

@@ -19,6 +19,7 @@ _FINE_LR, _FINE_HR = 3, 2
 #: Distance of the camera in plate widths; the perspective of a zoom lens is weak.
 _DISTANCE = 12.0
 
+_LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 _TO_LINEAR = ((np.arange(256) / 255.0) ** 2.2).astype(np.float32)
 
 Points = NDArray[np.float64]
@@ -37,18 +38,17 @@ def photograph(scene: Scene, track: TrackDraws, frame: FrameDraws) -> tuple[Imag
     native = (round(window[0] * track.native), round(window[1] * track.native))
     light = _look(scene, corners + _PAD_PX, (native[0] * fine, native[1] * fine), native[0] * fine / window[0])
     light = _lens(light, track, frame, track.native * fine)
-    light *= np.float32(2 ** (track.stops + frame.stops)) * np.float32(track.light)
+    light *= np.asarray(track.light, np.float32) * np.float32(2 ** (track.stops + frame.stops))
     if track.rain:
         _rain(light, rng, track.native * fine)
     if track.veil:
         light += np.float32(track.veil)
-    light = cv2.resize(light, native, interpolation=cv2.INTER_AREA)
-    picture = _sensor(light, rng, track)
-    picture = _sharpen(picture, track.sharpen, track.halo_px * track.native)
+    light = np.asarray(cv2.resize(light, native, interpolation=cv2.INTER_AREA), np.float32)
+    coded = _sharpen(_sensor(light, rng, track), track.sharpen, track.halo_px * track.native)
     if native != window:
-        picture = cv2.resize(picture, window, interpolation=cv2.INTER_CUBIC)
-    toe = np.float32(track.toe)
-    picture = np.clip((toe + picture * (1 - toe)) * 255 + 0.5, 0, 255).astype(np.uint8)
+        coded = np.asarray(cv2.resize(coded, window, interpolation=cv2.INTER_CUBIC), np.float32)
+    toe = np.asarray(track.toe, np.float32)
+    picture = np.clip((toe + coded * (1 - toe)) * 255 + 0.5, 0, 255).astype(np.uint8)
     picture = codec(picture, track.quality, frame.grid)
     crop = picture[_PAD_PX : _PAD_PX + frame.height_px, _PAD_PX : _PAD_PX + frame.width_px]
     return np.ascontiguousarray(crop), corners
@@ -71,7 +71,7 @@ def _project(plate_mm: tuple[int, int], track: TrackDraws, frame: FrameDraws) ->
     scale = min(frame.plate_px / (high[0] - low[0]), 0.94 * frame.height_px / (high[1] - low[1]))
     centre = np.array([frame.width_px, frame.height_px]) / 2
     slack = np.maximum(centre - (high - low) * scale / 2 - 0.5, 0)
-    return (flat - (low + high) / 2) * scale + centre + np.clip(frame.shift_px, -slack, slack)
+    return np.asarray((flat - (low + high) / 2) * scale + centre + np.clip(frame.shift_px, -slack, slack))
 
 
 def _look(scene: Scene, corners: Points, size: tuple[int, int], zoom: float) -> Linear:
@@ -85,8 +85,9 @@ def _look(scene: Scene, corners: Points, size: tuple[int, int], zoom: float) -> 
     source = np.array([[mx, my], [mx + w, my], [mx + w, my + h], [mx, my + h]], float) / 2**index
     # Pixel centres lie at whole numbers, pixel edges (which the corners are) at halves.
     matrix = cv2.getPerspectiveTransform((source - 0.5).astype(np.float32), (target - 0.5).astype(np.float32))
-    seen = cv2.warpPerspective(scene.levels[index], matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return cv2.LUT(seen, _TO_LINEAR)
+    picture = scene.levels[index]
+    seen = cv2.warpPerspective(picture, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(cv2.LUT(seen, _TO_LINEAR), np.float32)
 
 
 def _lens(light: Linear, track: TrackDraws, frame: FrameDraws, fine: float) -> Linear:
@@ -101,7 +102,7 @@ def _lens(light: Linear, track: TrackDraws, frame: FrameDraws, fine: float) -> L
         shift = np.array([[1, 0, dx * fine], [0, 1, dy * fine]], np.float32)
         moved = cv2.warpAffine(light, shift, light.shape[1::-1], borderMode=cv2.BORDER_REPLICATE)
         light = cv2.addWeighted(light, 1 - weight, moved, weight, 0)
-    return light
+    return np.asarray(light, np.float32)
 
 
 def _line_kernel(length: float, angle_deg: float) -> NDArray[np.float32]:
@@ -111,7 +112,7 @@ def _line_kernel(length: float, angle_deg: float) -> NDArray[np.float32]:
     middle = size // 2
     ends = [(round((middle + s * dx) * 16), round((middle + s * dy) * 16)) for s in (-1, 1)]
     cv2.line(kernel, ends[0], ends[1], 1.0, 1, cv2.LINE_AA, 4)
-    return kernel / kernel.sum()
+    return np.asarray(kernel / kernel.sum())
 
 
 def _rain(light: Linear, rng: np.random.Generator, fine: float) -> None:
@@ -129,8 +130,8 @@ def _rain(light: Linear, rng: np.random.Generator, fine: float) -> None:
 def _sensor(light: Linear, rng: np.random.Generator, track: TrackDraws) -> Linear:
     """Noise of photons and electronics, clipping, gamma and the camera's weak colours; gamma-coded [0, 1]."""
     if track.mono:
-        grey = light @ np.float32([0.299, 0.587, 0.114])
-        light = light + (grey[:, :, None] * np.float32(track.light) - light) * np.float32(track.mono)
+        grey = light @ _LUMINANCE
+        light = light + (grey[:, :, None] * np.asarray(track.light, np.float32) - light) * np.float32(track.mono)
     deviation = track.noise * np.sqrt(np.maximum(light, 0) + 0.001)
     # Cameras smooth colour far more than brightness: most of the noise is common to the three channels.
     h, w = light.shape[:2]
@@ -143,7 +144,7 @@ def _sensor(light: Linear, rng: np.random.Generator, track: TrackDraws) -> Linea
 def _sharpen(picture: Linear, amount: float, sigma: float) -> Linear:
     """The camera's unsharp mask: overshoot at edges that later shows as halos."""
     soft = cv2.GaussianBlur(picture, (0, 0), sigma)
-    return np.clip(cv2.addWeighted(picture, 1 + amount, soft, -amount, 0), 0, 1)
+    return np.asarray(np.clip(cv2.addWeighted(picture, 1 + amount, soft, -amount, 0), 0, 1), np.float32)
 
 
 def codec(picture: Image, quality: int, grid: tuple[int, int]) -> Image:
@@ -152,4 +153,4 @@ def codec(picture: Image, quality: int, grid: tuple[int, int]) -> Image:
     framed = cv2.copyMakeBorder(picture, y, 0, x, 0, cv2.BORDER_REPLICATE)
     _, data = cv2.imencode(".jpg", cv2.cvtColor(framed, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
     decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)[y:, x:]
+    return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)[y:, x:], np.uint8)

@@ -26,6 +26,7 @@ _BODIES = (
     ((150, 20, 24), 0.10), ((28, 48, 96), 0.05), ((120, 96, 70), 0.03), ((40, 70, 50), 0.02),
 )  # fmt: skip
 
+
 @dataclass(frozen=True, slots=True)
 class PlateDraws:
     """What is this plate's own: the same on every track it appears on.
@@ -67,7 +68,7 @@ def draw_plate_parameters(rng: np.random.Generator, plate_format: PlateFormat, t
         offsets_mm=tuple(round(float(x), 1) for x in rng.normal(0, 0.9, len(text))),
         separator=choose(rng, separator["kinds"]) if separator else "none",
         banner=str(rng.choice(banner["texts"])) if banner else "",
-        tint=tuple(round(float(x), 3) for x in rng.normal(1, 0.02, 3)),  # type: ignore[arg-type]
+        tint=tuple(round(float(x), 3) for x in rng.normal(1, 0.015, 3)),  # type: ignore[arg-type]
         fade=round(float(rng.beta(1, 6)) * 0.5, 3),
         dirt=round(float(rng.beta(1, 4)) * 0.6, 3),
         frame=bool(rng.random() < 0.25),
@@ -190,9 +191,10 @@ def _band(plate: Image, band: Mapping[str, Any]) -> None:
     _small_text(plate, band["text"], w / 2, h * 0.48, band["text_mm"], np.array([200.0, 206, 216]))
     x, y, fw, fh = band["flag_mm"]
     cv2.rectangle(plate, (x, y), (x + fw, y + fh), (40, 100, 62), -1)
-    diamond = np.array([[x + fw // 2, y + 2], [x + fw - 3, y + fh // 2], [x + fw // 2, y + fh - 2], [x + 3, y + fh // 2]])
+    cx, cy = x + fw // 2, y + fh // 2
+    diamond = np.array([[cx, y + 2], [x + fw - 3, cy], [cx, y + fh - 2], [x + 3, cy]])
     cv2.fillConvexPoly(plate, diamond, (190, 172, 66), cv2.LINE_AA)
-    cv2.circle(plate, (x + fw // 2, y + fh // 2), fh // 4, (30, 50, 120), -1, cv2.LINE_AA)
+    cv2.circle(plate, (cx, cy), fh // 4, (30, 50, 120), -1, cv2.LINE_AA)
     x, y, ew, eh = band["emblem_mm"]
     cv2.ellipse(plate, (x + ew // 2, y + eh), (ew // 2, eh * 2 // 3), 0, 180, 360, (90, 115, 170), 1, cv2.LINE_AA)
     for k in range(4):
@@ -210,6 +212,7 @@ def _dirty(plate: Image, draws: PlateDraws) -> None:
     """Soft blotches of dust, more of them towards the lower edge, where wheels throw it."""
     h, w = plate.shape[:2]
     coarse = np.random.default_rng(draws.texture).random((5, 11), dtype=np.float32)
-    cloud = cv2.resize(coarse, (w, h), interpolation=cv2.INTER_CUBIC) * np.linspace(0.5, 1.1, h, dtype=np.float32)[:, None]
+    cloud = cv2.resize(coarse, (w, h), interpolation=cv2.INTER_CUBIC)
+    cloud = cloud * np.linspace(0.5, 1.1, h, dtype=np.float32)[:, None]
     share = np.clip(cloud - 0.3, 0, 1)[:, :, None] * draws.dirt
-    plate[:] = plate + (np.float32([118, 104, 86]) - plate) * share
+    plate[:] = plate + (np.array([118, 104, 86], np.float32) - plate) * share

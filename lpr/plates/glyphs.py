@@ -37,7 +37,7 @@ class Face:
 # Old Brazilian plates ("Mandatory"): rectangular with small corner radii, heavy, O and 0 nearly the same, B and D
 # with spurs at the stem, plain I, 1 with a mere nib. Letters are about 40 mm wide and digits 38 mm, of 63 mm.
 MANDATORY = Face(
-    stroke=0.170,
+    stroke=0.158,
     radius=0.11,
     glyphs={
         "0": (0.61, ("0,.5 0,0*1.3 1,0*1.3 1,1*1.3 0,1*1.3 0,.5 z",)),
@@ -48,7 +48,8 @@ MANDATORY = Face(
         "5": (0.60, ("1.3,0 .08,0 .0,.46 .2,.42*.5 1,.42*1.6 1,1*1.5 0,1*1.5 0,.78",)),
         "6": (0.61, ("1,.21 1,0*1.4 0,0*1.6 0,1*1.4 1,1*1.4 1,.43*1.5 0,.43*1.5 0,.60",)),
         "7": (0.60, ("-.3,0 1,0 .90,.22 .28,1.3",)),
-        "8": (0.62, (".05,.22 .05,0*1.4 .95,0*1.4 .95,.46*1.5 .05,.46*1.5 .05,.22 z", "0,.72 0,.46*1.5 1,.46*1.5 1,1*1.4 0,1*1.4 0,.72 z")),
+        "8": (0.62, (".05,.22 .05,0*1.4 .95,0*1.4 .95,.46*1.5 .05,.46*1.5 .05,.22 z",
+                     "0,.72 0,.46*1.5 1,.46*1.5 1,1*1.4 0,1*1.4 0,.72 z")),
         "9": (0.61, ("0,.79 0,1*1.4 1,1*1.6 1,0*1.4 0,0*1.4 0,.57*1.5 1,.57*1.5 1,.40",)),
         "A": (0.68, ("-.12,1.35 .5,-.10 1.12,1.35", ".15,.72 .85,.72")),
         "B": (0.64, (".10,-.3 .10,1.3", "-.3,0 .95,0*1.2 .95,.47*1.2 .1,.47", ".1,.47 1,.47*1.2 1,1*1.2 -.3,1")),
@@ -77,12 +78,12 @@ MANDATORY = Face(
         "Y": (0.64, (".5,1.3 .5,.56", "-.16,-.3 .5,.58 1.16,-.3")),
         "Z": (0.59, ("-.3,0 1,0 0,1 1.3,1",)),
     },
-)
+)  # fmt: skip
 
 # Mercosur plates (FE-Engschrift): one narrow width, forms made hard to forge into one another: J with a bar,
 # I and 1 with feet, 0 rounder and narrower than O, 6 and 9 with straight necks, open 4.
 ENGSCHRIFT = Face(
-    stroke=0.138,
+    stroke=0.128,
     radius=0.20,
     glyphs={
         "0": (0.49, ("0,.5 0,0*1.5 1,0*1.5 1,1*1.5 0,1*1.5 0,.5 z",)),
@@ -93,7 +94,8 @@ ENGSCHRIFT = Face(
         "5": (0.49, ("1.3,0 .04,0 .04,.42 .2,.40*.5 1,.40*1.2 1,1*1.3 0,1*1.3 0,.77",)),
         "6": (0.50, (".80,-.3 .0,.58*.8 0,1*1.3 1,1*1.3 1,.43*1.3 .3,.43*.6 .02,.60",)),
         "7": (0.49, ("-.3,0 1,0 .95,.18*.4 .35,1.3",)),
-        "8": (0.51, (".06,.23 .06,0*1.3 .94,0*1.3 .94,.45*1.3 .06,.45*1.3 .06,.23 z", "0,.72 0,.45*1.3 1,.45*1.3 1,1*1.3 0,1*1.3 0,.72 z")),
+        "8": (0.51, (".06,.23 .06,0*1.3 .94,0*1.3 .94,.45*1.3 .06,.45*1.3 .06,.23 z",
+                     "0,.72 0,.45*1.3 1,.45*1.3 1,1*1.3 0,1*1.3 0,.72 z")),
         "9": (0.50, (".20,1.3 1,.42*.8 1,0*1.3 0,0*1.3 0,.57*1.3 .7,.57*.6 .98,.40",)),
         "A": (0.58, ("-.10,1.35 .44,-.10 .56,-.10 1.10,1.35", ".14,.72 .86,.72")),
         "B": (0.53, (".08,-.3 .08,1.3", "-.3,0 .93,0*1.1 .93,.46*1.1 .1,.46", ".1,.46 1,.46*1.1 1,1*1.1 -.3,1")),
@@ -122,7 +124,7 @@ ENGSCHRIFT = Face(
         "Y": (0.56, (".5,1.3 .5,.54", "-.14,-.3 .5,.58 1.14,-.3")),
         "Z": (0.50, ("-.3,0 1,0 0,1 1.3,1",)),
     },
-)
+)  # fmt: skip
 
 FACES = {"mandatory": MANDATORY, "engschrift": ENGSCHRIFT}
 
@@ -189,14 +191,11 @@ def draw_glyph(
     for text in strokes:
         vertices, factors, closed = _parse(text)
         points = pen / 2 + vertices * (box - pen)
-        line = _rounded(np.vstack([points, points[:1]]) if closed else points, _radii(factors, closed, typeface, height_px * radius))
-        _paint(ink, line, pen, closed)
+        radii = factors * typeface.radius * radius * height_px
+        if closed:
+            points, radii = np.vstack([points, points[:1]]), np.append(radii, radii[0])
+        _paint(ink, _rounded(points, radii), pen, closed)
     return ink
-
-
-def _radii(factors: NDArray[np.float64], closed: bool, typeface: Face, scale: float) -> NDArray[np.float64]:
-    radii = factors * typeface.radius * scale
-    return np.append(radii, radii[0]) if closed else radii
 
 
 def _paint(ink: NDArray[np.uint8], line: NDArray[np.float64], pen: float, closed: bool) -> None:
@@ -211,6 +210,10 @@ def _paint(ink: NDArray[np.uint8], line: NDArray[np.float64], pen: float, closed
     quads = np.stack([starts + side, ends + side, ends - side, starts - side], 1) - 0.5
     for quad in np.round(quads * scale).astype(np.int32):
         cv2.fillConvexPoly(ink, quad, 255, cv2.LINE_AA, _SHIFT)
-    joints = np.round((starts if closed else starts[1:]) * scale - scale / 2).astype(int)
-    for x, y in joints:
+    joints = starts
+    if not closed:
+        # A joint's disc this close to an open end would bulge out of its flat cut.
+        gap = np.minimum(np.hypot(*(starts - starts[0]).T), np.hypot(*(starts - ends[-1]).T))
+        joints = starts[gap >= pen / 2]
+    for x, y in np.round(joints * scale - scale / 2).astype(int):
         cv2.circle(ink, (int(x), int(y)), round(pen / 2 * scale), 255, -1, cv2.LINE_AA, _SHIFT)

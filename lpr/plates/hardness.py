@@ -7,6 +7,7 @@ the annotator, vibration, exposure control) in `FrameDraws`. Both are stored wit
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -82,11 +83,12 @@ def level(name: str) -> Hardness:
 class TrackDraws:
     """What is fixed for a track.
 
-    `light` multiplies linear light per channel, `stops` is the exposure beside the
-    right one, `veil` the share of white that glare lays over everything. `yaw_deg`, `pitch_deg`, `roll_deg`: the
-    plate towards the camera when far. `near_blur` multiplies blur and smear of the near (HR) frames, which are
-    out of the focus set for the far ones and move faster. `mono` takes colour away, `gamma` bends and
-    `black` crushes the tone curve; `toe` is the colour of the deepest black. `inv_step`: change of 1 / width per frame of the approaching car.
+    `light` multiplies linear light per channel, `stops` is the exposure beside the right one, `veil` the share of
+    white that glare lays over everything, `shade` what a shadow takes away. `yaw_deg`, `pitch_deg`, `roll_deg`:
+    the plate towards the camera when far. `near_blur` multiplies blur and smear of the near (HR) frames, which are
+    out of the focus set for the far ones and move faster. `mono` takes colour away, `gamma` bends and `black`
+    crushes the tone curve; `toe` is the colour of the deepest black. `inv_step`: change
+    of 1 / width per frame of the approaching car.
     """
 
     scenario: str
@@ -110,7 +112,6 @@ class TrackDraws:
     gamma: float
     black: float
     toe: tuple[float, float, float]
-    texture: int
     inv_step: float
 
 
@@ -139,15 +140,35 @@ class FrameDraws:
     seed: int
 
 
-#: Crop sizes in px, from FACTS section 1, as (median, sigma of its natural logarithm, min, max) of the width and
-#: (mean, sd) of the aspect ratio; A of the growth from lr-001 to lr-005.
+#: Exposure above the right one at which black characters still leave a grey trace.
+_MOST_STOPS = 1.35
+
+
+@dataclass(frozen=True, slots=True)
+class _Sizes:
+    """Crop widths in px of lr-005 and hr-001: median and sigma of the natural logarithm, smallest and largest.
+
+    Aspect ratios are mean and standard deviation; `growth_px` is the mean from lr-001 to lr-005.
+    """
+
+    lr: tuple[float, float, float, float]
+    hr: tuple[float, float, float, float]
+    lr_aspect: tuple[float, float]
+    hr_aspect: tuple[float, float]
+    growth_px: float
+
+
+#: Chosen so that the means over all frames are those of FACTS section 1 (a test compares them). The ends of a
+#: track lie above its mean.
 _SIZES = {
-    "A": {"lr": (44.0, 0.16, 24, 68), "lr_aspect": (2.25, 0.17), "hr": (81.0, 0.17, 50, 148), "hr_aspect": (2.35, 0.18), "growth": 3.7},
-    "B": {"lr": (47.5, 0.10, 35, 60), "lr_aspect": (2.85, 0.15), "hr": (129.0, 0.15, 55, 163), "hr_aspect": (2.85, 0.17), "growth": 2.4},
-}  # fmt: skip
+    "A": _Sizes((46.0, 0.16, 24, 68), (86.0, 0.17, 50, 148), (2.25, 0.17), (2.35, 0.18), 3.7),
+    "B": _Sizes((48.5, 0.10, 35, 60), (138.0, 0.15, 55, 163), (2.85, 0.15), (2.85, 0.17), 2.4),
+}
 
 
-def draw_track(rng: np.random.Generator, scenario: str, hard: Hardness, *, hr: bool = True) -> tuple[TrackDraws, tuple[FrameDraws, ...]]:
+def draw_track(
+    rng: np.random.Generator, scenario: str, hard: Hardness, *, hr: bool = True
+) -> tuple[TrackDraws, tuple[FrameDraws, ...]]:
     """Draw one track of `scenario` ("A" daylight, "B" day, night and rain): five LR frames, then five HR if wanted."""
     sizes = _SIZES[scenario]
     night = scenario == "B" and rng.random() < hard.night
@@ -157,22 +178,22 @@ def draw_track(rng: np.random.Generator, scenario: str, hard: Hardness, *, hr: b
     if kind < hard.dark * (2 if night else 0.5):
         stops = rng.uniform(-4.2, -2.2)
     elif kind > 1 - hard.blown:
-        stops = rng.uniform(0.8, 2.0)
+        stops = rng.uniform(0.8, _MOST_STOPS)
     warmth = rng.normal(0, 0.12 if night else 0.06)
     # Dim light is skylight or a blue street lamp: dark frames of the competition lean to blue.
     blue = -float(rng.uniform(0.0, 0.35)) if night or stops < -1.0 else -float(rng.uniform(0.0, 0.08))
     # Widths at lr-005 and hr-001; 1 / width falls linearly with time for a car at constant speed.
-    last = _lognormal(rng, sizes["lr"])
-    growth = max(0.4, rng.normal(sizes["growth"], 0.45 * sizes["growth"]))
+    last = _lognormal(rng, sizes.lr)
+    growth = max(0.4, rng.normal(sizes.growth_px, 0.45 * sizes.growth_px))
     step = (1 / max(last - growth, 8.0) - 1 / last) / 4
-    near = max(_lognormal(rng, sizes["hr"]), last * 1.15)
+    near = max(_lognormal(rng, sizes.hr), last * 1.15)
     track = TrackDraws(
         scenario=scenario,
         night=night,
         rain=rain,
-        light=tuple(round(float(c), 3) for c in (1 + warmth + blue, 1 + 0.4 * blue, 1 - warmth - blue)),
+        light=_colour((1 + warmth + blue, 1 + 0.4 * blue, 1 - warmth - blue)),
         stops=round(float(stops), 3),
-        veil=round(float(rng.uniform(0.05, 0.3)) if rng.random() < hard.glare else 0.0, 3),
+        veil=round(float(rng.uniform(0.03, 0.2)) if rng.random() < hard.glare else 0.0, 3),
         shade=round(float(rng.uniform(0.0, 0.5)) if rng.random() < 0.3 else 0.0, 3),
         yaw_deg=round(float(rng.normal(0, hard.yaw_deg / 2)), 2),
         pitch_deg=round(float(rng.uniform(2, 22)), 2),
@@ -187,8 +208,7 @@ def draw_track(rng: np.random.Generator, scenario: str, hard: Hardness, *, hr: b
         mono=round(float(rng.uniform(0.6, 1.0) if night else rng.uniform(0.0, 0.6)), 3),
         gamma=round(float(rng.uniform(0.9, 1.15)), 3),
         black=round(float(rng.uniform(0.0, 0.12)) * min(1.0, 2.0**stops), 3),
-        toe=tuple(round(float(c), 3) for c in rng.uniform(0, 1, 3) * (0.03, 0.035, 0.10)),
-        texture=int(rng.integers(2**31)),
+        toe=_colour(rng.uniform(0, 1, 3) * (0.03, 0.035, 0.10)),
         inv_step=float(step),
     )  # fmt: skip
     frames = [_frame(rng, hard, sizes, "lr", i, 1 / (1 / last + step * (5 - i)), stops) for i in range(1, 6)]
@@ -197,17 +217,19 @@ def draw_track(rng: np.random.Generator, scenario: str, hard: Hardness, *, hr: b
     return track, tuple(frames)
 
 
-def _frame(rng: np.random.Generator, hard: Hardness, sizes: dict[str, object], kind: str, index: int, crop: float, stops: float) -> FrameDraws:
-    low, high = sizes[kind][2:]  # type: ignore[index]
+def _frame(
+    rng: np.random.Generator, hard: Hardness, sizes: _Sizes, kind: str, index: int, crop: float, stops: float
+) -> FrameDraws:
+    low, high = (sizes.lr if kind == "lr" else sizes.hr)[2:]
     width = int(np.clip(round(crop + rng.normal(0, 0.35)), low, high))
-    mean, sd = sizes[f"{kind}_aspect"]  # type: ignore[misc]
+    mean, sd = sizes.lr_aspect if kind == "lr" else sizes.hr_aspect
     aspect = float(np.clip(rng.normal(mean, sd * 0.35), 1.8, 3.5))
     fill = float(np.clip(rng.normal(0.83, 0.03), 0.75, 0.90))
     jump = rng.normal(0, hard.jump_stops)
     if rng.random() < hard.jump_share:
         jump += rng.choice([-1, 1]) * rng.uniform(0.5, 1.6)
-    # Above two stops nothing of the characters is left, which even the blown-out tracks never show.
-    jump = min(jump, 2.0 - min(stops, 2.0))
+    # Beyond this nothing of the characters is left, which even the blown-out tracks never show.
+    jump = min(jump, _MOST_STOPS - min(stops, _MOST_STOPS))
     ghost = rng.uniform(0, hard.ghost)
     angle = rng.uniform(0, 2 * math.pi)
     return FrameDraws(
@@ -221,7 +243,7 @@ def _frame(rng: np.random.Generator, hard: Hardness, sizes: dict[str, object], k
         stops=round(float(jump), 3),
         motion_px=_pick(rng, hard.motion_px),
         motion_deg=round(float(rng.normal(80, 30)), 1),
-        ghost=(round(float(ghost), 3), *(round(float(x), 2) for x in (math.cos(angle) * hard.ghost_px, math.sin(angle) * hard.ghost_px))),  # type: ignore[arg-type]
+        ghost=(round(ghost, 3), round(math.cos(angle) * hard.ghost_px, 2), round(math.sin(angle) * hard.ghost_px, 2)),
         grid=(int(rng.integers(8)), int(rng.integers(8))),
         seed=int(rng.integers(2**31)),
     )  # fmt: skip
@@ -229,6 +251,11 @@ def _frame(rng: np.random.Generator, hard: Hardness, sizes: dict[str, object], k
 
 def _pick(rng: np.random.Generator, bounds: Range) -> float:
     return round(float(rng.uniform(*bounds)), 3)
+
+
+def _colour(channels: Iterable[float]) -> tuple[float, float, float]:
+    r, g, b = (round(float(c), 3) for c in channels)
+    return r, g, b
 
 
 def _lognormal(rng: np.random.Generator, shape: tuple[float, float, float, float]) -> float:

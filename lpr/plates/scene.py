@@ -37,7 +37,8 @@ def build_scene(
     h, w = plate.shape[:2]
     height, width = h + 2 * my, w + 2 * mx
     light = np.linspace(rng.uniform(0.8, 1.25), rng.uniform(0.55, 1.0), height, dtype=np.float32)[:, None, None]
-    scene = np.broadcast_to(np.float32(body) * light * np.float32(rng.uniform(0.35, 1.0) * (0.3 if night else 1.0)), (height, width, 3)).copy()
+    colour = np.asarray(body, np.float32) * np.float32(rng.uniform(0.35, 1.0) * (0.3 if night else 1.0))
+    scene = np.broadcast_to(colour * light, (height, width, 3)).copy()
     _car_lines(scene, rng, my, h)
     if rng.random() < 0.75:
         _recess(scene, rng, mx, my, w, h)

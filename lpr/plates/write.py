@@ -14,7 +14,7 @@ import shutil
 import signal
 import zlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
@@ -23,8 +23,9 @@ from typing import Any
 
 import cv2
 import numpy as np
+from rich.console import Console
+from rich.progress import track as track_progress
 
-from ..cli import track_progress
 from ..files import writable_folder, write_text
 from ..formats import load_format, load_formats
 from ..types import InputError
@@ -80,15 +81,23 @@ def write_tracks(
     specs = load_formats(formats)
     out = Path(out).resolve()
     arguments = {
-        "generator": GENERATOR, "tracks": n, "hardness": hardness, "seed": seed, "split": split, "formats": list(formats)
-    }  # fmt: skip
+        "generator": GENERATOR,
+        "tracks": n,
+        "hardness": hardness,
+        "seed": seed,
+        "split": split,
+        "formats": list(formats),
+    }
     _claim(out, arguments)
     jobs = [_Job(out, plan, seed, hardness, split) for plan in plan_tracks(n, seed, split, specs)]
     try:
         shutil.rmtree(out / ".partial", ignore_errors=True)
         todo = [job for job in jobs if not (out / job.plan.folder).exists()]
         steps = _run(todo, workers)
-        for _ in track_progress(steps, "drawing tracks", len(todo)) if progress else steps:
+        stderr = Console(stderr=True)
+        for _ in track_progress(
+            steps, "drawing tracks", len(todo), console=stderr, transient=True, disable=not progress
+        ):
             pass
         return _write_truth(out, jobs) if split == "test" else out
     finally:
@@ -121,7 +130,7 @@ def _claim(out: Path, arguments: dict[str, Any]) -> None:
 
 def _run(jobs: list[_Job], workers: int) -> Iterator[None]:
     """Make the tracks; yields once a track."""
-    workers = workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else workers or os.cpu_count() or 1
+    workers = workers or _cores()
     if workers == 1 or len(jobs) < _FEW:
         threads = cv2.getNumThreads()
         cv2.setNumThreads(0)
@@ -134,7 +143,8 @@ def _run(jobs: list[_Job], workers: int) -> Iterator[None]:
         return
     # spawn: forking a process that already runs torch's threads can deadlock.
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker) as pool:
-        futures: list[Future[int]] = [pool.submit(_write_chunk, jobs[i : i + _CHUNK]) for i in range(0, len(jobs), _CHUNK)]
+        chunks = (jobs[i : i + _CHUNK] for i in range(0, len(jobs), _CHUNK))
+        futures = [pool.submit(_write_chunk, chunk) for chunk in chunks]
         try:
             for future in as_completed(futures):
                 for _ in range(future.result()):
@@ -147,6 +157,11 @@ def _run(jobs: list[_Job], workers: int) -> Iterator[None]:
             ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _cores() -> int:
+    """Cores this process may use; a container often has fewer than the machine."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _start_worker() -> None:
@@ -176,7 +191,13 @@ def _write_track(job: _Job) -> None:
     plate, track, frames = _draws(job)
     picture, outline = draw_plate(load_format(job.plan.format), job.plan.text, plate)
     scene = build_scene(
-        picture, outline, body=plate.body, night=track.night, shade=track.shade, frame=plate.frame, texture=plate.texture
+        picture,
+        outline,
+        body=plate.body,
+        night=track.night,
+        shade=track.shade,
+        frame=plate.frame,
+        texture=plate.texture,
     )
     suffix = ".png" if job.plan.scenario == "A" else ".jpg"
     files: dict[str, bytes] = {}
@@ -205,7 +226,7 @@ def _store(folder: Path, aside: Path, files: dict[str, bytes]) -> None:
         for name, data in files.items():
             (aside / name).write_bytes(data)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        os.rename(aside, folder)
+        aside.rename(folder)
     except OSError as error:
         shutil.rmtree(aside, ignore_errors=True)
         raise InputError(

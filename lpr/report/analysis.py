@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from math import nan
 
 import numpy as np
 
@@ -14,20 +15,21 @@ from .tables import Cell, Column, Table
 
 _MEASURES = (
     Column("exact", "exact match", "percent", "tracks whose whole text is right"),
-    Column("single", "one frame", "percent", "chance that one frame of a track, read alone, has the whole text right"),
-    Column("partial", "≥ 80 % right", "percent", "tracks with at least 80 % of their characters right"),
+    Column("single", "single frame", "percent", "chance that one frame of a track, read alone, gives the whole text"),
+    Column("partial", "≥ 80 %", "percent", "tracks with at least 80 % of their characters right"),
     Column(
-        "characters", "characters", "percent",
+        "characters", "chars", "percent",
         "mean over tracks of right characters / all, by position; unequal lengths: 1 - edit distance / longer length",
     ),
-    Column("edit_distance", "edit distance", "number", "mean characters to insert, delete or replace"),
+    Column("edit_distance", "edits", "number", "edit distance: mean characters to insert, delete or replace"),
     Column(
-        "calibration_error", "calibration error", "number",
-        "mean distance of confidence and share right over ten bands, by their tracks (ECE); lower is better",
+        "calibration_error", "calib. error", "number",
+        "expected calibration error (ECE): distance of mean confidence and share right, mean over ten bands by their "
+        "tracks; lower is better",
     ),
     Column(
-        "confidence_gap", "confidence gap", "number",
-        "mean confidence of the right tracks - that of the wrong ones; higher is better",
+        "confidence_gap", "conf. gap", "number",
+        "confidence gap: mean confidence of the right tracks - that of the wrong ones; higher is better",
     ),
 )  # fmt: skip
 
@@ -55,9 +57,7 @@ def all_tables(outcomes: Sequence[Outcome]) -> list[Table]:
     ]
 
 
-def _split(
-    outcomes: Iterable[Outcome], names: Callable[[Outcome], Iterable[str]]
-) -> dict[str, list[Outcome]]:
+def _split(outcomes: Iterable[Outcome], names: Callable[[Outcome], Iterable[str]]) -> dict[str, list[Outcome]]:
     """Outcomes by the names that each is given, names sorted; an outcome may have several."""
     groups: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
@@ -70,7 +70,7 @@ def _group_table(name: str, title: str, groups: dict[str, list[Outcome]], everyt
     has_readings = any(o.readings for o in everything)
     measures = [c for c in _MEASURES if has_readings or c.name != "single"]
     columns = (Column("group", "group"), Column("tracks", "tracks", "count"), *measures)
-    rows = []
+    rows: list[tuple[Cell, ...]] = []
     for group, members in groups.items():
         estimates = _estimates(members)
         rows.append((group, len(members), *(estimates[c.name] for c in measures)))
@@ -81,8 +81,8 @@ def _group_table(name: str, title: str, groups: dict[str, list[Outcome]], everyt
 def _estimates(outcomes: Sequence[Outcome]) -> dict[str, Estimate]:
     """Every measure of `_MEASURES` by name. Tracks without prediction have no confidence and leave the last two."""
     n = len(outcomes)
-    predicted = [o for o in outcomes if o.prediction is not None]
-    confidence = [o.prediction.confidence for o in predicted if o.prediction is not None]
+    predicted = [o for o in outcomes if o.prediction]
+    confidence = [o.confidence for o in predicted]
     right = [o.right for o in predicted]
     return {
         "exact": wilson(sum(o.right for o in outcomes), n),
@@ -114,8 +114,8 @@ def _error_table(outcomes: Sequence[Outcome]) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for kind, meaning in ERRORS.items():
         members = [o for o in wrong if kind in o.errors]
-        confidence = [o.prediction.confidence for o in members if o.prediction is not None]
-        average = float(np.mean(confidence)) if confidence else float("nan")
+        confidence = [o.confidence for o in members if o.prediction]
+        average = float(np.mean(confidence)) if confidence else nan
         rows.append((kind, len(members), wilson(len(members), len(wrong)), average, meaning))
     columns = (
         Column("error", "error"),
@@ -163,8 +163,8 @@ def _confusion_table(outcomes: Sequence[Outcome]) -> Table:
 
 
 def _band_table(outcomes: Sequence[Outcome]) -> Table:
-    predicted = [(o.prediction.confidence, o.right) for o in outcomes if o.prediction is not None]
-    table = bands([c for c, _ in predicted], [r for _, r in predicted])
+    predicted = [o for o in outcomes if o.prediction]
+    table = bands([o.confidence for o in predicted], [o.right for o in predicted])
     rows = tuple((f"{b.start:.1f} to {b.stop:.1f}", b.right.n, b.mean_confidence, b.right) for b in table)
     columns = (
         Column("band", "confidence"),
@@ -195,23 +195,22 @@ def track_table(outcomes: Sequence[Outcome]) -> Table:
         Column("groups", "groups"),
         *(Column(m.name, m.name, "number") for m in measured),
     )
-    undefined = float("nan")
-    rows = tuple(
+    rows: tuple[tuple[Cell, ...], ...] = tuple(
         (
             o.track.id,
             o.truth,
             o.text,
-            o.prediction.confidence if o.prediction else undefined,
+            o.confidence,
             int(o.right),
             o.characters,
             o.distance,
             o.track.scenario or "",
             o.format,
             len(o.readings),
-            o.frames_right if o.readings else undefined,
+            o.frames_right if o.readings else nan,
             "; ".join(o.errors),
             "; ".join(o.groups),
-            *(o.values.get(m.name, undefined) for m in measured),
+            *(o.values.get(m.name, nan) for m in measured),
         )
         for o in outcomes
     )

@@ -79,7 +79,8 @@ def reliability(table: Table) -> str:
         radius = 3 + 11 * sqrt(right.n / total)
         parts.append(
             f'<path d="M{x(confidence):.1f} {y(right.low):.1f}V{y(right.high):.1f}" stroke="#14508c"/>'
-            f'<circle cx="{x(confidence):.1f}" cy="{y(right.value):.1f}" r="{radius:.1f}" fill="#14508c" fill-opacity=".45">'
+            f'<circle cx="{x(confidence):.1f}" cy="{y(right.value):.1f}" r="{radius:.1f}" fill="#14508c" '
+            f'fill-opacity=".45">'
             f"<title>{right.n} tracks: confidence {confidence:.3f}, right {right.value:.3f}</title></circle>"
         )
     parts.append(

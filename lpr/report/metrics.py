@@ -7,7 +7,7 @@ P(the whole plate is right). A measure over nothing is NaN, never 0 or 1.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import nan, sqrt
 
@@ -24,7 +24,7 @@ BANDS = 10
 #: Resamples of a bootstrap. Its interval's ends then move by about 0.1 standard errors from seed to seed.
 RESAMPLES = 1000
 
-#: Cells of a bootstrap's table of counts, 8 bytes each: beyond 20,000 tracks there are fewer resamples, not more memory.
+#: Cells of a bootstrap's table of counts, 8 bytes each: beyond 20,000 tracks it takes fewer resamples, not more memory.
 MAX_CELLS = 20_000_000
 
 
@@ -123,17 +123,20 @@ def wilson(successes: int, n: int) -> Estimate:
     centre = share + Z_95**2 / (2 * n)
     half = Z_95 * sqrt(share * (1 - share) / n + Z_95**2 / (4 * n * n))
     scale = 1 + Z_95**2 / n
-    # Rounding may push the ends a hair past the share at 0 and n of n.
-    return Estimate(share, max(0.0, min(share, (centre - half) / scale)), min(1.0, max(share, (centre + half) / scale)), n)
+    # Rounding may push an end a hair past the share at 0 and n of n.
+    low, high = min(share, (centre - half) / scale), max(share, (centre + half) / scale)
+    return Estimate(share, max(0.0, low), min(1.0, high), n)
 
 
 def bootstrap(
     values: ArrayLike, statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]], seed: int = 0
 ) -> Estimate:
-    """A statistic of sums over tracks with its percentile bootstrap interval; tracks are what is resampled.
+    """A statistic of sums over tracks with its bootstrap interval; tracks are what is resampled.
 
     `values`: float (N, K), K numbers a track. `statistic` maps sums over tracks (R, K) to (R,); it may give NaN
-    where a resample leaves it undefined, and such resamples are left out. Deterministic for a seed.
+    where a resample leaves it undefined, and such resamples are left out. The interval is that of the percentiles,
+    moved so that the resamples' mean falls on the value: a calibration error only grows by resampling, and its plain
+    percentiles may not even hold the value. Deterministic for a seed.
     """
     table = np.asarray(values, dtype=float)
     n = len(table)
@@ -143,8 +146,8 @@ def bootstrap(
         value = float(statistic(table.sum(axis=0, keepdims=True))[0])
         resampled = statistic(_draw_counts(n, seed) @ table)
     defined = resampled[np.isfinite(resampled)]
-    low, high = np.quantile(defined, [0.025, 0.975]) if len(defined) else (nan, nan)
-    return Estimate(value, float(low), float(high), n)
+    low, high = np.quantile(defined, [0.025, 0.975]) - defined.mean() if len(defined) else (nan, nan)
+    return Estimate(value, value + float(low), value + float(high), n)
 
 
 @lru_cache(maxsize=1)  # All measures of one group of tracks use the same draw, and drawing is what takes the time.
@@ -178,13 +181,14 @@ def calibration_error(confidence: ArrayLike, right: ArrayLike) -> Estimate:
     """Expected calibration error, in [0, 1], lower is better: over `BANDS` equal-width bands, the mean of
     |share right - mean confidence|, weighted by the tracks in the band (Naeini et al. 2015).
 
-    The bootstrap interval leans upwards for small n, since noise in a band can only add to the error.
+    For small n the value itself leans upwards, since noise in a band can only add to it.
     """
     sure, good = np.asarray(confidence, dtype=float), np.asarray(right, dtype=float)
     member = np.eye(BANDS)[band_index(sure)]  # (N, BANDS) one-hot
     # |share - mean| * n_band is |sum of right - sum of confidence|: one column a band is enough.
     columns = np.concatenate([member * (good - sure)[:, None], np.ones((len(sure), 1))], axis=1)
-    return bootstrap(columns, lambda sums: np.abs(sums[:, :-1]).sum(axis=1) / sums[:, -1])
+    estimate = bootstrap(columns, lambda sums: np.abs(sums[:, :-1]).sum(axis=1) / sums[:, -1])
+    return replace(estimate, low=max(0.0, estimate.low)) if estimate.n else estimate
 
 
 def bands(confidence: ArrayLike, right: ArrayLike) -> tuple[Band, ...]:
@@ -202,7 +206,8 @@ def bands(confidence: ArrayLike, right: ArrayLike) -> tuple[Band, ...]:
 
 def band_index(confidence: NDArray[np.float64]) -> NDArray[np.int_]:
     """Band of each confidence, int (N,): band b is [b / BANDS, (b + 1) / BANDS), the last one includes 1."""
-    return np.minimum((confidence * BANDS).astype(int), BANDS - 1)
+    index: NDArray[np.int_] = np.minimum((confidence * BANDS).astype(int), BANDS - 1)
+    return index
 
 
 def confusions(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str, int, int]]:

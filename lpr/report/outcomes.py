@@ -6,6 +6,7 @@ import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import nan
 from pathlib import Path
 
 from ..data.labels import normalise_label
@@ -19,11 +20,11 @@ from .metrics import align, character_accuracy, edit_distance, is_partial
 LOOK_ALIKE: frozenset[frozenset[str | None]] = frozenset(
     frozenset(pair)
     for pair in (
-        "MH 68 DB VY QO 56 08 "
-        "0O 0D 0Q OD DQ OC CG GO G6 8B 83 3B 39 89 9G 5S 2Z UJ UV "
-        "1I 1L 1T 17 IL IT 7T 7Z TY PR PF EF "
-        "4A MN NH MW VW KX XY"
-    ).split()
+        *("MH", "68", "DB", "VY", "QO", "56", "08"),
+        *("0O", "0D", "0Q", "OD", "DQ", "OC", "CG", "GO", "G6", "8B", "83", "3B", "39", "89", "9G", "5S", "2Z"),
+        *("1I", "1L", "1T", "17", "IL", "IT", "7T", "7Z", "TY", "PR", "PF", "EF", "UJ", "UV"),
+        *("4A", "MN", "NH", "MW", "VW", "KX", "XY"),
+    )
 )
 
 
@@ -50,6 +51,11 @@ class Outcome:
     def text(self) -> str:
         """The text that was read."""
         return self.prediction.text if self.prediction else ""
+
+    @property
+    def confidence(self) -> float:
+        """P(the whole plate is right) as predicted; NaN when the track was not predicted."""
+        return self.prediction.confidence if self.prediction else nan
 
     @property
     def right(self) -> bool:
@@ -106,6 +112,7 @@ class Outcome:
             ("a frame was right", any(r.text == self.truth for r in self.readings)),
         ]
         return tuple(name for name, holds in found if holds)
+
 
 #: Kinds of error and what they mean, in the order of the report.
 ERRORS = {

@@ -62,7 +62,8 @@ def track_picture(images: Mapping[str, Pixels], prediction: Prediction, truth: s
     for column, (name, pixels) in enumerate(list(images.items())[:MAX_FRAMES]):
         left = MARGIN_PX + column * (FRAME_WIDTH_PX + MARGIN_PX)
         frame = Image.fromarray(_fit(pixels, FRAME_WIDTH_PX, FRAME_HEIGHT_PX))
-        canvas.paste(frame, (left + (FRAME_WIDTH_PX - frame.width) // 2, MARGIN_PX + (FRAME_HEIGHT_PX - frame.height) // 2))
+        inset_x, inset_y = (FRAME_WIDTH_PX - frame.width) // 2, (FRAME_HEIGHT_PX - frame.height) // 2
+        canvas.paste(frame, (left + inset_x, MARGIN_PX + inset_y))
         top = MARGIN_PX + FRAME_HEIGHT_PX + 3
         if name in readings:
             end = _draw_text(draw, (left, top), marked(readings[name].text, truth), 18, FRAME_WIDTH_PX - 36)

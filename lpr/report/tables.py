@@ -6,6 +6,7 @@ import csv
 import io
 from dataclasses import dataclass
 from math import isfinite
+from textwrap import fill
 from typing import Literal
 
 from rich.markup import escape
@@ -56,15 +57,13 @@ def show_interval(value: Cell, kind: Kind) -> str:
     """The 95 % interval of an Estimate for people, "" where there is none."""
     if not isinstance(value, Estimate) or not (isfinite(value.low) and isfinite(value.high)):
         return ""
-    low, high = ((100 * value.low, 100 * value.high) if kind == "percent" else (value.low, value.high))
+    low, high = (100 * value.low, 100 * value.high) if kind == "percent" else (value.low, value.high)
     return f"{low:.1f}–{high:.1f}" if kind == "percent" else f"{low:.3f} to {high:.3f}"
 
 
 def to_csv(table: Table) -> str:
     """CSV text with a header; an Estimate fills NAME, NAME_low, NAME_high and NAME_n. Shares are in [0, 1]."""
-    spread = [
-        any(isinstance(row[index], Estimate) for row in table.rows) for index in range(len(table.columns))
-    ]
+    spread = [any(isinstance(row[index], Estimate) for row in table.rows) for index in range(len(table.columns))]
     target = io.StringIO()
     writer = csv.writer(target, lineterminator="\n")
     header: list[str] = []
@@ -99,20 +98,36 @@ def transpose(table: Table) -> Table:
 
 
 def to_rich(table: Table, limit: int | None = None) -> RichTable:
-    """The table for the terminal, at most `limit` rows and then a line that says how many are missing.
+    """The table for a terminal of 80 columns, at most `limit` rows and then how many are missing.
 
-    Only the first estimate of a row shows its interval; a terminal is not wide enough for all.
+    Shares are in percent; only the first estimate of a row shows its interval, and explanations are left out.
     """
-    rich = RichTable(title=escape(table.title), title_justify="left", title_style="bold", caption_justify="left")
-    with_interval = next((c for c, cell in zip(table.columns, table.rows[0], strict=True) if isinstance(cell, Estimate)), None) if table.rows else None
-    for column in table.columns:
-        rich.add_column(escape(column.heading), justify="left" if column.kind == "text" else "right")
-    for row in table.rows[:limit]:
-        cells = []
-        for cell, column in zip(row, table.columns, strict=True):
-            interval = show_interval(cell, column.kind) if column is with_interval else ""
-            cells.append(escape(show_value(cell, column.kind)) + (f" [dim]{interval}[/dim]" if interval else ""))
-        rich.add_row(*cells)
+    shown = [index for index, column in enumerate(table.columns) if column.name != "meaning"]
+    estimates = [index for index in shown if any(isinstance(row[index], Estimate) for row in table.rows)]
+    rich = RichTable(
+        title=escape(table.title),
+        title_justify="left",
+        title_style="bold",
+        caption_justify="left",
+        header_style="dim",
+        box=None,
+        padding=(0, 1 if len(shown) > 6 else 2, 0, 0),
+    )
+    written = []
+    for index in shown:
+        kind, cells = table.columns[index].kind, []
+        for row in table.rows[:limit]:
+            interval = show_interval(row[index], kind) if index in estimates[:1] else ""
+            value = show_value(row[index], kind).removesuffix(" %" if kind == "percent" else "")
+            cells.append(f"{value} ({interval})" if interval else value)
+        heading = table.columns[index].heading
+        heading += " %" if kind == "percent" and "%" not in heading else ""
+        # Headings wrap to the width of the values, which may not be torn.
+        heading = fill(heading, max(6, *map(len, cells)) if cells else 6, break_long_words=False)
+        rich.add_column(escape(heading), justify="left" if kind == "text" else "right", no_wrap=True)
+        written.append(cells)
+    for line in zip(*written, strict=True):
+        rich.add_row(*map(escape, line))
     if limit is not None and len(table.rows) > limit:
         rich.caption = f"and {len(table.rows) - limit} more"
     return rich

@@ -58,7 +58,7 @@ def train(config: Config, data: Path, run_path: Path, *, resume: bool = False) -
     if state is not None and state["data"]["fingerprint"] != prepared.facts["fingerprint"]:
         raise InputError("is not the data that the run was started with", where=data, fix="start a new run")
     # Channels last makes convolutions about 15 % faster on CPUs, and mixed precision on GPUs.
-    model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = model.to(device).to(memory_format=torch.channels_last)
     amp_type = torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float16
     trained = Trained(
         model,
@@ -187,7 +187,7 @@ class _Loop:
         return ""
 
     def step(self, batch: dict[str, Any], progress: float, samples: Sequence[Sample]) -> dict[str, float]:
-        """One optimiser step; returns its figures. A loss or gradient that is not finite: InputError, weights untouched."""
+        """One optimiser step; returns its figures. InputError, weights untouched, where the loss is not finite."""
         settings = self.config.train
         model, optimizer, scaler = self.model, self.trained.optimizer, self.trained.scaler
         rate = learning_rate(settings, progress, self.position.reductions)

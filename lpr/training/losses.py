@@ -59,4 +59,3 @@ def slot_targets(targets: Tensor, target_lengths: Tensor, slots: int) -> Tensor:
     filled = torch.arange(slots, device=targets.device)[None, :] < target_lengths[:, None]  # (B, slots)
     rows[filled] = targets
     return rows
-

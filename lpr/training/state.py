@@ -30,8 +30,8 @@ class Position:
     """Where a run stands.
 
     epoch: finished epochs. batch: finished batches of the current one, which began at step `epoch_step`. step:
-    optimiser steps in all. images: samples seen. logged: last epoch with a row in log.csv; -1: none. best: (exact match,
-    character accuracy) of the best epoch so far. stale: epochs since then. reductions: of the plateau schedule.
+    optimiser steps in all. images: samples seen. logged: last epoch with a row in log.csv; -1: none. best: (exact
+    match, character accuracy) of the best epoch so far. stale: epochs since then. reductions: of the plateau schedule.
     sums: running totals of the current epoch, by name. finished: nothing is left to do.
     """
 

@@ -1,0 +1,350 @@
+"""Whole runs of a tiny network: resuming bit-equal after an interruption and a kill, two phases, clear errors."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lpr.config import Config, load_config
+from lpr.data.splits import split_tracks
+from lpr.decode.records import read_predictions
+from lpr.formats import load_format
+from lpr.model import checkpoint
+from lpr.train import main
+from lpr.training import loop
+from lpr.training.state import read_state
+from lpr.training.stopping import StopRequest
+from lpr.types import InputError
+
+cv2 = pytest.importorskip("cv2")
+
+ROOT = Path(__file__).resolve().parent.parent
+TRACKS = 16
+#: Small, but with everything whose state a resumed run needs: dropout, momentum, curriculum, augmentation, all heads.
+TINY = [
+    "input.width=64", "model.hidden=8", "model.dropout=0.3", "model.super_resolution=true", "data.workers=0",
+    "split.val_share=0.25", "train.batch_size=8", "train.curriculum_steps=20", "train.epochs=2", "train.threads=1",
+    "train.schedule=onecycle",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """16 tracks, half of them of Scenario B, of three LR and two HR frames with their text drawn on them."""
+    root = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    for number in range(TRACKS):
+        scenario = "AB"[number % 2]
+        folder = root / f"Scenario-{scenario}" / "Brazilian" / f"track_{number:05d}"
+        folder.mkdir(parents=True)
+        text = load_format("brazilian").sample(rng)
+        (folder / "annotations.json").write_text(json.dumps({"plate_layout": "Brazilian", "plate_text": text}))
+        for kind, count, width in (("lr", 3, 44), ("hr", 2, 88)):
+            for index in range(1, count + 1):
+                image = rng.integers(0, 60, (width // 2, width, 3), dtype=np.uint8)
+                cv2.putText(image, text, (1, width // 3), cv2.FONT_HERSHEY_PLAIN, width / 70, (255, 255, 255))
+                suffix = "png" if scenario == "A" else "jpg"
+                cv2.imwrite(str(folder / f"{kind}-{index:03d}.{suffix}"), image)
+    return root
+
+
+def _config(*more: str) -> Config:
+    return load_config(["phase1", "cpu"], [*TINY, *more])
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Any:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def straight(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run from start to end without interruption."""
+    run = tmp_path_factory.mktemp("straight") / "run"
+    assert loop.train(_config(), data, run) == ""
+    return run
+
+
+def _rows(run: Path) -> list[dict[str, str]]:
+    with (run / "log.csv").open() as handle:
+        rows = list(csv.DictReader(handle))
+    # Rates and waits are times of this machine, not of the run.
+    return [{k: v for k, v in row.items() if k not in ("images_per_s", "loader_wait")} for row in rows]
+
+
+def _assert_same_end(run: Path, straight: Path) -> None:
+    a, b = read_state(run / "last.pt"), read_state(straight / "last.pt")
+    for name in a["model"]:
+        assert torch.equal(a["model"][name], b["model"][name]), name
+    for index, moments in a["optimizer"]["state"].items():
+        for name, value in moments.items():
+            assert torch.equal(value, b["optimizer"]["state"][index][name]), (index, name)
+    assert torch.equal(a["rng"], b["rng"])
+    timeless = [{**s["position"], "sums": {**s["position"]["sums"], "wait_s": 0, "train_s": 0}} for s in (a, b)]
+    assert timeless[0] == timeless[1]
+    assert _rows(run) == _rows(straight)
+    ends = [checkpoint.load(path) for path in (run, straight)]
+    assert ends[0].hash == ends[1].hash
+    assert ends[0].calibration == ends[1].calibration
+    assert ends[0].figures == ends[1].figures
+
+
+def test_run_directory_is_complete(straight: Path, data: Path) -> None:
+    assert load_config([str(straight / "config.yaml")]) == _config()
+    assert {p.name for p in straight.iterdir()} == {
+        "config.yaml", "versions.json", "split.json", "log.csv", "tb", "best", "last.pt", "val_predictions.jsonl"
+    }  # fmt: skip
+    assert [row["epoch"] for row in _rows(straight)] == ["1", "2"]
+    assert list((straight / "tb").glob("events.*"))
+    split = json.loads((straight / "split.json").read_text())
+    best = checkpoint.load(straight)
+    assert best.split == (frozenset(split["select"]), frozenset(split["calibrate"]))
+    assert best.calibration is not None and best.calibration["method"] == "constrained/log_prob_sum"
+    held_out = len(split["select"]) + len(split["calibrate"])
+    predictions = read_predictions(straight / "val_predictions.jsonl")
+    assert len(predictions) == held_out == 4
+    assert all(len(p.per_frame) == 3 for p in predictions), "only LR frames are read"
+    record = json.loads((straight / "val_predictions.jsonl").read_text().splitlines()[0])
+    assert record["audit"]["model_hash"] == best.hash
+
+
+@pytest.mark.parametrize("after", [1, 5, 11])
+def test_interrupted_run_resumes_bit_equal(
+    straight: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    """Stopped by a signal after some step (in the first epoch, or the second), then resumed."""
+    run = tmp_path / "run"
+    steps = 0
+    original = loop._Loop.step
+
+    def step(self: Any, *args: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        if steps == after:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(self, *args)
+
+    monkeypatch.setattr(loop._Loop, "step", step)
+    assert loop.train(_config(), data, run) == "interrupted"
+    position = read_state(run / "last.pt")["position"]
+    assert position["step"] == after
+    assert position["batch"] > 0, "the point of this test is the middle of an epoch"
+    torch.manual_seed(999)
+    assert loop.train(_config(), data, run, resume=True) == ""
+    _assert_same_end(run, straight)
+
+
+#: Run in a process of its own: the command, but SIGKILL in the middle of one step, or of writing its state.
+KILLED = """
+import os, signal, sys
+from lpr.train import main
+from lpr.training import loop, state
+where, at, calls = sys.argv[1], int(sys.argv[2]), 0
+owner, name = (loop._Loop, "step") if where == "step" else (state.torch, "save")
+original = getattr(owner, name)
+def counted(*args):
+    global calls
+    calls += 1
+    if calls == at:
+        if where == "save":
+            args[1].write_bytes(b"half of it")
+        os.kill(os.getpid(), signal.SIGKILL)
+    return original(*args)
+setattr(owner, name, counted)
+main(sys.argv[3:])
+"""
+
+
+@pytest.mark.parametrize(("where", "at"), [("step", 6), ("save", 11)])
+def test_killed_run_resumes_bit_equal(straight: Path, data: Path, tmp_path: Path, where: str, at: int) -> None:
+    """SIGKILL with a state saved at every step, then resumed from the last whole one."""
+    run = tmp_path / "run"
+    arguments = ["--preset", "phase1", "cpu", "--data", str(data), "--run", str(run), "--set", *TINY]
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, where, str(at), *arguments, "train.checkpoint_minutes=1e-9"],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    position = read_state(run / "last.pt")["position"]
+    assert 0 < position["step"] < 14 and not position["finished"]
+    torch.manual_seed(999)
+    assert loop.train(_config("train.checkpoint_minutes=1e-9"), data, run, resume=True) == ""
+    _assert_same_end(run, straight)
+
+
+def test_samples_do_not_depend_on_the_loader(straight: Path, data: Path, tmp_path: Path) -> None:
+    assert loop.train(_config("data.workers=2"), data, tmp_path / "run") == ""
+    _assert_same_end(tmp_path / "run", straight)
+
+
+def test_resuming_a_finished_run_changes_nothing(straight: Path, data: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(straight, run)
+    assert loop.train(_config(), data, run, resume=True) == ""
+    _assert_same_end(run, straight)
+
+
+def test_time_limit_leaves_a_usable_checkpoint(data: Path, tmp_path: Path) -> None:
+    assert loop.train(_config("train.max_minutes=1e-9"), data, tmp_path / "run") == "time"
+    assert checkpoint.load(tmp_path / "run").calibration is not None
+    assert read_state(tmp_path / "run" / "last.pt")["position"]["step"] == 1
+
+
+def test_phase_two_keeps_split_and_starts_from_phase_one(straight: Path, data: Path, tmp_path: Path) -> None:
+    run = tmp_path / "phase2"
+    config = load_config(
+        ["phase2", "cpu"], [*TINY, f"train.init_from={straight}", "train.epochs=1", "split.seed=7", "train.lr=1e-12"]
+    )
+    assert loop.train(config, data, run) == ""
+    assert (run / "split.json").read_text() == (straight / "split.json").read_text()
+    first, after = checkpoint.load(straight), checkpoint.load(run)
+    weights = zip(first.model.named_parameters(), after.model.parameters(), strict=True)
+    for (name, a), b in weights:
+        torch.testing.assert_close(a, b, msg=name)
+    assert [row["epoch"] for row in _rows(run)] == ["0", "1"], "epoch 0 is what it started from"
+    assert float(_rows(run)[0]["characters"]) == pytest.approx(first.figures["select"]["characters"], abs=1e-5)
+
+
+def test_phase_two_trains_on_scenario_b_only(straight: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lpr.data.scan import scan
+    from lpr.model.recogniser import build_recogniser
+    from lpr.training.setup import prepare
+
+    config = load_config(["phase2", "cpu"], TINY)
+    prepared = prepare(config, data, build_recogniser(config), None)
+    assert {t.scenario for t in prepared.split.train} == {"B"}
+    assert len(prepared.split.train) < len(split_tracks(scan(data).tracks, config.split).train)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["model.hidden=16"], "another architecture: model.hidden 8 there, 16 here"),
+        (["model.name=seed-crnn"], "another architecture: model.name 'cpu' there, 'seed-crnn' here"),
+        (["model.alphabet=ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"], "was trained for the alphabet 0123"),
+    ],
+)
+def test_phase_two_refuses_other_networks(
+    straight: Path, data: Path, tmp_path: Path, settings: list[str], message: str
+) -> None:
+    config = _config(f"train.init_from={straight}", *settings)
+    with pytest.raises(InputError, match=message):
+        loop.train(config, data, tmp_path / "run")
+    assert not (tmp_path / "run").exists(), "nothing is left behind by a run that could not start"
+
+
+def test_run_directory_in_the_way(straight: Path, data: Path) -> None:
+    with pytest.raises(InputError, match="is there already"):
+        loop.train(_config(), data, straight)
+
+
+def test_resume_refuses_other_configuration_and_other_data(straight: Path, data: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"train.lr: 0.001 then, 0.002 now"):
+        loop.train(_config("train.lr=2e-3"), data, straight, resume=True)
+    other = tmp_path / "data"
+    shutil.copytree(data, other)
+    shutil.rmtree(other / "Scenario-A" / "Brazilian" / "track_00000")
+    with pytest.raises(InputError, match="not the data that the run was started with"):
+        loop.train(_config(), other, straight, resume=True)
+    with pytest.raises(InputError, match="nothing to resume from"):
+        loop.train(_config(), data, tmp_path / "none", resume=True)
+
+
+def test_non_finite_loss_stops_with_its_cause_and_keeps_the_last_state(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = loop.compute_losses
+
+    def poisoned(outputs: Any, *args: Any) -> Any:
+        if outputs.logits.requires_grad and loop_step() == 4:
+            outputs.logits.data[0, 0, 0] = float("nan")
+        return original(outputs, *args)
+
+    count = 0
+
+    def loop_step() -> int:
+        nonlocal count
+        count += 1
+        return count
+
+    monkeypatch.setattr(loop, "compute_losses", poisoned)
+    run = tmp_path / "run"
+    with pytest.raises(InputError, match="not finite at step 4 ") as caught:
+        loop.train(_config("train.checkpoint_minutes=1e-9"), data, run)
+    text = str(caught.value)
+    for part in ("epoch 1, batch 4", "gradient norm", "learning rate", "track_0", "train.lr"):
+        assert part in text
+    state = read_state(run / "last.pt")
+    assert state["position"]["step"] == 3
+    assert all(bool(t.isfinite().all()) for t in state["model"].values())
+
+
+def test_unreadable_frame_is_reported_and_left_out(
+    data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "data"
+    shutil.copytree(data, other)
+    broken = other / "Scenario-A" / "Brazilian" / "track_00000" / "lr-001.png"
+    broken.write_bytes(broken.read_bytes()[:50])
+    assert loop.train(_config("train.curriculum_steps=0"), other, tmp_path / "run") == ""
+    assert capfd.readouterr().err.count(f"warning: left out: {broken}") == 1
+
+
+def test_no_scenario_b_to_fine_tune_on(data: Path, tmp_path: Path) -> None:
+    other = tmp_path / "data"
+    shutil.copytree(data / "Scenario-A", other / "Scenario-A")
+    with pytest.raises(InputError, match="no tracks to train on of scenario B"):
+        loop.train(load_config(["phase2", "cpu"], [*TINY, "train.init_from=''"]), other, tmp_path / "run")
+
+
+def test_command_says_how_to_resume(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    arguments = ["--data", str(data), "--run", str(run)]
+    monkeypatch.setattr(StopRequest, "reason", "interrupted")
+    assert main([*arguments, "--preset", "phase1", "cpu", "--set", *TINY]) == 130
+    assert f"--data {data} --run {run} --resume" in capsys.readouterr().err
+    monkeypatch.setattr(StopRequest, "reason", "")
+    assert main([*arguments, "--resume"]) == 0
+    assert capsys.readouterr().out.strip() == str(run / "best" / "model.safetensors")
+
+
+@pytest.mark.parametrize("preset", ["phase1", "phase2", "seed-crnn", "cpu", "timm", "demo"])
+def test_every_number_of_a_preset_is_a_known_setting(preset: str) -> None:
+    load_config([preset])
+
+
+def test_curriculum_goes_on_over_epochs(data: Path) -> None:
+    from lpr.data.scan import scan
+
+    tracks = scan(data).tracks
+    config = _config("data.hr_frames=degraded", "data.hr_share=0.25", "train.curriculum_steps=12")
+    steps = len(loop.epoch_batches(tracks, config, 0, 0))
+    clean = [
+        sum(sample.kind == "hr" for sample in batch)
+        for epoch in range(3)
+        for batch in loop.epoch_batches(tracks, config, epoch, epoch * steps)
+    ]
+    assert steps == 8
+    assert clean[0] == config.train.batch_size, "it begins with clean frames only"
+    assert 8 > sum(clean[6:8]) / 2 > sum(clean[8:10]) / 2 > 0, "it does not begin anew with the second epoch"
+    assert not any(clean[12:]), "after its end there are none"
