@@ -14,12 +14,11 @@ from typing import Any
 
 from .cli import Parser, console, run
 
-LISTED_TRACKS = 20_000
-
 
 def main(argv: Sequence[str]) -> int:
     parser = Parser("lpr.benchmark", __doc__ or "", "Prints a Markdown table; each figure is the best of the rounds.")
     parser.add_argument("--tracks", type=int, default=200, help="synthetic tracks to measure on (default 200)")
+    parser.add_argument("--list-tracks", type=int, default=20_000, help="tracks to list (default 20000)")
     parser.add_argument("--presets", nargs="+", default=["cpu", "seed-crnn"], help="recognisers to measure")
     parser.add_argument("--seconds", type=float, default=10, help="per training figure (default 10)")
     parser.add_argument("--rounds", type=int, default=3, help="of the short figures (default 3)")
@@ -38,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
         folder = Path(name)
         seconds = _timed(lambda: write_tracks(folder / "tracks", args.tracks, "easy", 1), 1)
         add("generating, 10 images a track", f"{args.tracks / seconds:.0f}", "tracks/s")
-        _listing(folder, add, args.rounds)
+        _listing(folder, args.list_tracks, add, args.rounds)
         _loading(folder / "tracks", add, args.rounds)
         for preset in args.presets:
             _training(preset, folder / "tracks", args.seconds, add)
@@ -79,15 +78,15 @@ def _timed(work: Callable[[], Any], rounds: int) -> float:
     return best
 
 
-def _listing(folder: Path, add: Callable[[str, str, str], None], rounds: int) -> None:
-    """Scan and check 20,000 tracks; they are hard links to the few that were generated."""
+def _listing(folder: Path, tracks: int, add: Callable[[str, str, str], None], rounds: int) -> None:
+    """Scan and check many tracks; they are hard links to the few that were generated."""
     from .config import Config
     from .data.labels import check_labels
     from .data.scan import scan
 
     many = folder / "many"
     sources = [path.parent for path in sorted((folder / "tracks").rglob("annotations.json"))]
-    for number in range(LISTED_TRACKS):
+    for number in range(tracks):
         source = sources[number % len(sources)]
         target = many / source.parent.relative_to(folder / "tracks") / f"track_{number:05d}"
         target.mkdir(parents=True)
@@ -98,7 +97,8 @@ def _listing(folder: Path, add: Callable[[str, str, str], None], rounds: int) ->
         alphabet = Config().model.alphabet
         check_labels(scan(many).tracks, alphabet, max_bad=0.05, strict=False)
 
-    add(f"listing and checking {LISTED_TRACKS:,} tracks, {LISTED_TRACKS * 10:,} images", f"{_timed(work, rounds):.1f}", "s")
+    what = f"listing and checking {tracks:,} tracks, {tracks * 10:,} images"
+    add(what, f"{_timed(work, rounds):.1f}", "s")
 
 
 def _loading(tracks: Path, add: Callable[[str, str, str], None], rounds: int) -> None:
@@ -148,7 +148,8 @@ def _reading(preset: str, folder: Path, add: Callable[[str, str, str], None], ro
     reader = Reader(path)
     found = scan(folder / "tracks").tracks[:64]
     seconds = _timed(lambda: list(reader.read_tracks(found)), rounds)
-    add(f"reading with {preset}, batches of {config.read.batch_tracks} tracks", f"{1000 * seconds / len(found):.1f}", "ms/track")
+    what = f"reading with {preset}, batches of {config.read.batch_tracks} tracks"
+    add(what, f"{1000 * seconds / len(found):.1f}", "ms/track")
     files = [frame.path for frame in found[0].lr]
     reader.read(files)
     seconds = _timed(lambda: reader.read(files), 10 * rounds)

@@ -30,7 +30,7 @@ class InputConfig(Section):
     """The picture the network sees; the same in training, reading and export."""
 
     height: int = Field(32, ge=16, le=512, description="px")
-    width: int = Field(128, ge=32, le=2048, description="px; at stride 4 it gives T = 32 steps, T = 16 is tight for 7 characters")
+    width: int = Field(128, ge=32, le=2048, description="px; T = width / 4 steps, and T = 16 is tight for 7 characters")
     channels: Literal[1, 3] = Field(3, description="1 grey, 3 RGB")
     equalize: bool = Field(False, description="histogram equalisation of the luminance before resizing")
 
@@ -44,14 +44,14 @@ class ModelConfig(Section):
     layers: int = Field(2, ge=1, le=4, description="LSTM layers")
     dropout: float = Field(0.3, ge=0, lt=1)
     timm_name: str = Field("resnet18", description="for name: timm; any CNN that supports features_only")
-    super_resolution: bool = Field(False, description="train a super-resolution head jointly (its pairs come from degrading HR)")
-    slot_head: bool = Field(False, description="auxiliary head, one slot a character, in training only: it breaks the CTC plateau")
+    super_resolution: bool = Field(False, description="train a super-resolution head jointly, on degraded HR")
+    slot_head: bool = Field(False, description="training only, one slot a character: it breaks the CTC plateau")
 
 
 class DataConfig(Section):
     """Which frames an epoch sees, and how labels are judged."""
 
-    scenarios: tuple[str, ...] = Field((), description="train on these scenarios only; empty: all, and tracks without one")
+    scenarios: tuple[str, ...] = Field((), description="train on these only; empty: all, and tracks without one")
     hr_frames: Literal["none", "as_is", "degraded", "both"] = Field(
         "both", description="HR frames in training: as they are, degraded to LR, both (chosen per sample), or none"
     )
@@ -94,7 +94,7 @@ class TrainConfig(Section):
     sr_weight: float = Field(0.5, ge=0, description="weight of the super-resolution head's L1 loss beside CTC")
     init_from: str = Field("", description="checkpoint or run directory to start from; its split is kept")
     seed: int = 0
-    threads: int = Field(0, ge=0, description="torch CPU threads; 0: one a core. Bit-equal resume needs the same number")
+    threads: int = Field(0, ge=0, description="torch CPU threads; 0: one a core. Bit-equal resume needs equal ones")
     amp: bool = Field(True, description="mixed precision where a GPU is used")
     checkpoint_minutes: float = Field(4.0, gt=0, le=5, description="a killed run loses at most this much")
     max_minutes: float = Field(0, ge=0, description="stop cleanly after so many minutes; 0: no limit")

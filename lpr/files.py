@@ -23,9 +23,9 @@ def atomic_path(target: Path | str) -> Iterator[Path]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield aside
-        with open(aside, "rb+") as handle:
+        with aside.open("rb+") as handle:
             os.fsync(handle.fileno())
-        os.replace(aside, target)
+        aside.replace(target)
     except OSError as error:
         raise InputError(
             f"cannot be written: {error.strerror or error}",

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ def template_mask(template: str, alphabet: str = ALPHABET) -> NDArray[np.bool_]:
 
 def ctc_steps(text: str) -> int:
     """The fewest CTC steps that can spell `text`: one a character and one blank between equal neighbours."""
-    return len(text) + sum(a == b for a, b in zip(text, text[1:], strict=False))
+    return len(text) + sum(a == b for a, b in pairwise(text))
 
 
 def worst_case_steps(formats: Iterable[PlateFormat]) -> int:
@@ -90,7 +91,7 @@ def worst_case_steps(formats: Iterable[PlateFormat]) -> int:
     Neighbours whose character classes do not meet can never be equal and need no blank between.
     """
     return max(
-        len(t) + sum(bool(set(allowed(a)) & set(allowed(b))) for a, b in zip(t, t[1:], strict=False))
+        len(t) + sum(bool(set(allowed(a)) & set(allowed(b))) for a, b in pairwise(t))
         for plate_format in formats
         for t in plate_format.templates
     )
@@ -115,7 +116,8 @@ def load_format(name: str) -> PlateFormat:
     data = yaml.load(path)
     unknown = set(data) - {"templates", "layout", "prior", "drawing"}
     if unknown:
-        raise InputError(f"unknown key {sorted(unknown)[0]!r}", where=path, fix="known: templates, layout, prior, drawing")
+        known_keys = "known: templates, layout, prior, drawing"
+        raise InputError(f"unknown key {sorted(unknown)[0]!r}", where=path, fix=known_keys)
     templates = data.get("templates")
     if not isinstance(templates, list) or not templates or not all(isinstance(t, str) and t for t in templates):
         raise InputError("`templates` must be a list of texts such as LLLDDDD", where=path)

@@ -90,7 +90,7 @@ def _read_all(reader, tracks, out: Path, strict: bool) -> list[Prediction]:  # t
     from .files import atomic_path
 
     predictions = []
-    with atomic_path(out / "predictions.jsonl") as aside, open(aside, "w", encoding="utf-8", newline="\n") as lines:
+    with atomic_path(out / "predictions.jsonl") as aside, aside.open("w", encoding="utf-8", newline="\n") as lines:
         stream = reader.read_tracks(tracks)
         for prediction in progress(stream, "reading", total=len(tracks), console=console(), transient=True):
             if strict and (prediction.problems or not prediction.per_frame):

@@ -1,11 +1,16 @@
-"""Puts real tracks beside synthetic ones, enlarged and recompressed alike, to judge the camera by eye.
+"""Puts real tracks beside synthetic ones, enlarged and recompressed alike, and compares what can be measured.
 
 python scripts/sheet.py --real ../shared/data/lrlpr_figure_tracks --synthetic DIR --out sheet.png [--kind hr]
+
+The table on stdout holds quartiles over tracks. Every frame is first brought down to 48 px width (HR: 130 px), because
+the real ones were enlarged by the figure they were cut from.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -17,6 +22,8 @@ Image = NDArray[np.uint8]
 #: Cells as in the organisers' figure, px: a JPEG that shows single pixels, so enlarged without interpolation.
 _CELL = (228, 88)
 _QUALITY = 85
+#: Size at which frames are measured, px: the usual one of Scenario B.
+_SCALE = {"lr": (48, 18), "hr": (130, 46)}
 
 
 def track_folders(root: Path, limit: int) -> list[Path]:
@@ -38,19 +45,68 @@ def strip(folder: Path, kind: str, *, recompress: bool) -> Image:
     return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
 
 
+def measure(folder: Path, kind: str) -> dict[str, float]:
+    """What the table compares, for one track: means over its frames or over pairs of neighbours."""
+    size = _SCALE[kind]
+    grey = []
+    for path in sorted(folder.glob(f"{kind}-*")):
+        image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        grey.append(cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.float32))
+    # The characters' part: below banner or band, without the car at both ends.
+    w, h = size
+    text = [g[int(0.4 * h) : int(0.85 * h), int(0.12 * w) : int(0.88 * w)] for g in grey]
+    window = cv2.createHanningWindow(size, cv2.CV_32F)
+    shifts, stops = [], []
+    for a, b in pairwise(grey):
+        (x, y), _ = cv2.phaseCorrelate(a - a.mean(), b - b.mean(), window)
+        shifts.append(min(float(np.hypot(x, y)), 0.2 * w))
+        stops.append(2.2 * abs(float(np.log2((a.mean() + 1) / (b.mean() + 1)))))
+    return {
+        "brightness, grey levels": float(np.mean([t.mean() for t in text])),
+        "contrast p95-p5, grey levels": float(np.mean([np.ptp(np.percentile(t, [5, 95])) for t in text])),
+        "contrast / brightness": float(np.mean([t.std() / (t.mean() + 1) for t in text])),
+        "sharpness, gradient / contrast": float(np.mean([_gradient(t) / (t.std() + 1) for t in text])),
+        "vertical / horizontal gradient": float(np.mean([_gradient(t.T) / (_gradient(t) + 0.1) for t in text])),
+        "surround / plate": float(np.mean([_rim(g) / (t.mean() + 1) for g, t in zip(grey, text, strict=True)])),
+        "shift between frames, px": float(np.median(shifts)),
+        "exposure change, stops": float(np.max(stops)),
+    }
+
+
+def _gradient(grey: NDArray[np.float32]) -> float:
+    return float(np.abs(np.diff(grey, axis=1)).mean())
+
+
+def _rim(grey: NDArray[np.float32]) -> float:
+    """Mean of the outermost columns, where the car is."""
+    return float(np.hstack([grey[:, :2], grey[:, -2:]]).mean())
+
+
+def table(real: Sequence[Path], synthetic: Sequence[Path], kind: str) -> str:
+    """Quartiles of each measure over the real and the synthetic tracks, as text."""
+    sets = [[measure(folder, kind) for folder in folders] for folders in (real, synthetic)]
+    heads = [f"{name} ({len(rows)} tracks)" for name, rows in zip(("real", "synthetic"), sets, strict=True)]
+    lines = [f"{'25 % / median / 75 %':<32}{heads[0]:>26}{heads[1]:>26}"]
+    for name in sets[0][0]:
+        cells = ["{:.2f} / {:.2f} / {:.2f}".format(*np.percentile([r[name] for r in s], [25, 50, 75])) for s in sets]
+        lines.append(f"{name:<32}{cells[0]:>26}{cells[1]:>26}")
+    return "\n".join(lines)
+
+
 def main() -> None:
-    """Write the sheet: real tracks left, synthetic ones right."""
+    """Write the sheet (real tracks left, synthetic ones right) and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--real", type=Path, required=True)
     parser.add_argument("--synthetic", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--kind", choices=("lr", "hr"), default="lr")
-    parser.add_argument("--tracks", type=int, default=9)
+    parser.add_argument("--tracks", type=int, default=9, help="rows of the sheet; the table takes up to 500 tracks")
     args = parser.parse_args()
     real = [strip(f, args.kind, recompress=False) for f in track_folders(args.real, args.tracks)]
     synthetic = [strip(f, args.kind, recompress=True) for f in track_folders(args.synthetic, args.tracks)]
     rows = [np.hstack([a, np.full((_CELL[1], 20, 3), 255, np.uint8), b]) for a, b in zip(real, synthetic, strict=False)]
     cv2.imwrite(str(args.out), np.vstack(rows))
+    print(table(track_folders(args.real, 500), track_folders(args.synthetic, 500), args.kind))
 
 
 if __name__ == "__main__":

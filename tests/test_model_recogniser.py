@@ -103,7 +103,7 @@ def test_auxiliary_heads_do_not_change_the_reading() -> None:
 
 
 def test_slots_look_from_left_to_right_at_the_start() -> None:
-    head = SlotHead(features=4, classes=3, steps=32, slots=7)
+    head = SlotHead(features=4, steps=32, slots=7)
     centres = head.position.softmax(-1) @ torch.arange(32.0)
     assert (centres.diff() > 3).all()
     assert centres[0] < 3 and centres[-1] > 28

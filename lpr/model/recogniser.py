@@ -38,14 +38,14 @@ class TrainingOutputs:
 class SlotHead(nn.Module):
     """One learned query a character slot, pooling the sequence by attention; it says what stands where without CTC.
 
-    Input float32 (B, T, D); output logits float32 (B, L, C), class 0 for an empty slot. A plain classification loss on
-    it gives the features a gradient from the first step on, where CTC alone spends thousands on blanks.
+    Input float32 (B, T, D); output float32 (B, L, D), to be classified by the same layer as the CTC steps (class 0, the
+    blank, for an empty slot). A plain classification loss on it gives the features a gradient from the first step on,
+    where CTC alone spends thousands on blanks; the shared classifier hands CTC the characters ready-made.
     """
 
-    def __init__(self, features: int, classes: int, steps: int, slots: int) -> None:
+    def __init__(self, features: int, steps: int, slots: int) -> None:
         super().__init__()
         self.key = nn.Linear(features, slots)
-        self.classify = nn.Linear(features, classes)
         # Characters stand side by side, so slot i starts out looking at its share of the width; training moves it.
         centre = (torch.arange(slots) + 0.5) * steps / slots  # (L,) in steps
         offset = (torch.arange(steps) + 0.5)[None, :] - centre[:, None]  # (L, T)
@@ -53,9 +53,7 @@ class SlotHead(nn.Module):
 
     def forward(self, sequence: Tensor) -> Tensor:
         attention = self.key(sequence).transpose(1, 2) + self.position  # (B, T, L) -> (B, L, T)
-        pooled = attention.softmax(-1) @ sequence  # (B, L, T) @ (B, T, D) -> (B, L, D)
-        logits: Tensor = self.classify(pooled)
-        return logits
+        return attention.softmax(-1) @ sequence  # (B, L, T) @ (B, T, D) -> (B, L, D)
 
 
 class Recogniser(nn.Module):
@@ -89,7 +87,7 @@ class Recogniser(nn.Module):
         self.classifier = nn.Linear(2 * settings.hidden, classes)
         self.slot_head: SlotHead | None = None
         if settings.slot_head:
-            self.slot_head = SlotHead(2 * settings.hidden, classes, self.steps, self.slots)
+            self.slot_head = SlotHead(2 * settings.hidden, self.steps, self.slots)
         self.sr_head: SuperResolutionHead | None = None
         if settings.super_resolution:
             self.sr_head = SuperResolutionHead(early.shape[1], size.width // early.shape[3], size.channels)
@@ -103,7 +101,7 @@ class Recogniser(nn.Module):
     def training_outputs(self, images: Tensor, sr_mask: Tensor | None = None) -> TrainingOutputs:
         """uint8 (B, C, H, W) -> the outputs of all heads; sr_mask bool (B,) says which samples to enlarge."""
         sequence, early = self._sequence(standardise(images))
-        slot_logits = None if self.slot_head is None else self.slot_head(sequence).float()
+        slot_logits = None if self.slot_head is None else self.classifier(self.slot_head(sequence)).float()
         sr = None
         if self.sr_head is not None and sr_mask is not None and bool(sr_mask.any()):
             sr = self.sr_head(early[sr_mask], images[sr_mask].float() / 255).float()

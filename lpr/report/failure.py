@@ -66,8 +66,9 @@ MEASURES = (
     ),
     Measure(
         "sharpness", "blurred", "", 0.64, "below",
-        "share of the frame's fine detail that a further 3 px blur destroys (after Crete et al. 2007): sharp photographs "
-        "0.75 to 0.89, blurred by sigma 1 px 0.42 to 0.63, moved by 5 px 0.37 to 0.65, figure tracks 0.68 to 0.80",
+        "share of the frame's fine detail that a further 3 px blur destroys (after Crete et al. 2007): sharp "
+        "photographs 0.75 to 0.89, blurred by sigma 1 px 0.42 to 0.63, moved by 5 px 0.37 to 0.65, figure "
+        "tracks 0.68 to 0.80",
     ),
     Measure(
         "blockiness", "blocky", "", 0.13, "above",
