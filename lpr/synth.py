@@ -25,6 +25,7 @@ def main(argv: Sequence[str]) -> int | None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--split", choices=("train", "test"), default="train")
     parser.add_argument("--format", action="append", help="a plate format; may be repeated (default: both of Brazil)")
+    parser.add_argument("--codec", default="jpeg", help="of Scenario B: jpeg, or h264 (a video stream; needs the package av)")
     parser.add_argument("--workers", type=int, default=0, help="processes (default: one a core)")
     args = parser.parse_args(argv)
     if args.seed < 0:
@@ -42,6 +43,7 @@ def main(argv: Sequence[str]) -> int | None:
         args.seed,
         split=args.split,
         formats=tuple(args.format or ("brazilian", "mercosur")),
+        codec=args.codec,
         workers=args.workers,
     )
     print(result)

@@ -130,7 +130,8 @@ class Prediction:
 
     `format` is the format whose template the text obeys, or None. `per_frame` holds every readable frame's own
     reading. `runners_up` are the next best texts with their probabilities, best first. `problems` names frames
-    that could not be read.
+    that could not be read. `format_probs`: where several formats were searched, the probability of each, likeliest
+    first, given that the plate obeys one of them.
     """
 
     track_id: str
@@ -140,3 +141,4 @@ class Prediction:
     per_frame: tuple[Reading, ...] = ()
     runners_up: tuple[tuple[str, float], ...] = ()
     problems: tuple[Problem, ...] = ()
+    format_probs: tuple[tuple[str, float], ...] = ()

@@ -52,3 +52,20 @@ def posteriors_of(
         logits[step, ALPHABET.index(character) + 1] += peak
         logits[step, 0] -= 6
     return normalised(logits).astype(np.float32)
+
+
+def shifted_track(
+    text: str, rng: np.random.Generator, peak: float = 7.5, shift: int = 0, frames: int = 5, steps: int = 32
+) -> list[NDArray[np.float32]]:
+    """Frames of one plate whose peaks all lie up to `shift` steps earlier or later, each frame by its own amount."""
+    result = []
+    for _ in range(frames):
+        offset = int(rng.integers(-shift, shift + 1))
+        logits = rng.gumbel(0, 1, (steps, len(ALPHABET) + 1))
+        logits[:, 0] += 7
+        for position, character in enumerate(text):
+            step = 2 + position * 4 + offset
+            logits[step, ALPHABET.index(character) + 1] += peak * rng.uniform(0.5, 1.1)
+            logits[step, 0] -= 6
+        result.append(normalised(logits).astype(np.float32))
+    return result

@@ -75,6 +75,13 @@ def test_transparency_is_laid_over_white(tmp_path: Path, two_colours: np.ndarray
     assert (image[10:, :20] == (LEFT if mode == "RGBA" else image[15, 5])).all() and image[15, 5, 1] < 100
 
 
+def test_a_transparent_palette_colour_is_white(tmp_path: Path, two_colours: np.ndarray) -> None:
+    palette = Pillow.fromarray(two_colours).quantize(4)
+    palette.save(tmp_path / "p.png", transparency=palette.getpixel((5, 5)))
+    image = read_image(tmp_path / "p.png")
+    assert (image[:, :20] == 255).all() and (image[:, 20:] == RIGHT).all()
+
+
 def test_content_counts_not_the_suffix_and_any_path_works(tmp_path: Path) -> None:
     path = write_image(tmp_path / "placa é 車.jpg")
     renamed = path.rename(tmp_path / "ünï.PNG")

@@ -18,6 +18,7 @@ PREDICTION = Prediction(
     (Reading("1E10123", 0.5, -1.25, file="lr-001.png"), Reading("AAA0000", 0.25, -np.inf, file="lr-002.png")),
     (("ABC1234", 0.125),),
     (Problem("t/lr-003.png", "is empty", "copy it again", "error"), Problem("t", "é\u2028")),
+    (("mercosur", 0.75), ("brazilian", 0.25)),
 )
 
 
@@ -33,13 +34,20 @@ def test_a_prediction_survives_the_file(tmp_path):
     assert read_predictions(tmp_path / "p.jsonl") == [PREDICTION]
     record = json.loads(text)
     assert record["audit"] == {"model_hash": "abc"}
-    assert set(record) == {"track_id", "text", "confidence", "format", "frames", "runners_up", "problems", "audit"}
+    fields = {"track_id", "text", "confidence", "format", "frames", "runners_up", "problems", "format_probs", "audit"}
+    assert set(record) == fields
     assert record["frames"][1] == {"file": "lr-002.png", "text": "AAA0000", "score": 0.25, "log_prob": None}
 
 
 def test_a_text_without_format_is_kept():
     bare = Prediction("t", "XX", 0.0)
     assert from_record(to_record(bare, {})) == bare
+
+
+def test_a_file_of_the_first_version_has_no_format_probs():
+    record = to_record(PREDICTION, {})
+    del record["format_probs"]
+    assert from_record(record).format_probs == () and from_record(record).text == PREDICTION.text
 
 
 @pytest.mark.parametrize(

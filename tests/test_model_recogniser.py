@@ -109,6 +109,17 @@ def test_slots_look_from_left_to_right_at_the_start() -> None:
     assert centres[0] < 3 and centres[-1] > 28
 
 
+def test_slots_share_the_classifier_of_the_steps() -> None:
+    config = load_config(["cpu"])
+    model = build_recogniser(config)
+    slots = model.training_outputs(_images(config)).slot_logits
+    assert slots is not None
+    slots.square().sum().backward()
+    gradient = model.classifier.weight.grad
+    assert gradient is not None and bool((gradient != 0).any())
+    assert not [name for name, _ in model.named_parameters() if name.startswith("slot_head.classif")]
+
+
 def test_super_resolution_starts_near_the_enlarged_input() -> None:
     head = SuperResolutionHead(8, stride=2, channels=1)
     for parameter in head.parameters():

@@ -147,6 +147,9 @@ def test_interrupted_run_resumes_bit_equal(
     _assert_same_end(run, straight)
 
 
+#: States written: before the first step, after each of 14, after both epochs, at the end.
+SAVES = 1 + 14 + 2 + 1
+
 #: Run in a process of its own: the command, but SIGKILL in the middle of one step, or of writing its state.
 KILLED = """
 import os, signal, sys
@@ -168,7 +171,7 @@ main(sys.argv[3:])
 """
 
 
-@pytest.mark.parametrize(("where", "at"), [("step", 6), ("save", 11)])
+@pytest.mark.parametrize(("where", "at"), [("step", 6), ("save", 1), ("save", 11), ("save", SAVES)])
 def test_killed_run_resumes_bit_equal(straight: Path, data: Path, tmp_path: Path, where: str, at: int) -> None:
     """SIGKILL with a state saved at every step, then resumed from the last whole one."""
     run = tmp_path / "run"
@@ -183,8 +186,11 @@ def test_killed_run_resumes_bit_equal(straight: Path, data: Path, tmp_path: Path
         check=False,
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
-    position = read_state(run / "last.pt")["position"]
-    assert 0 < position["step"] < 14 and not position["finished"]
+    if at == 1:
+        assert not (run / "last.pt").exists()
+    else:
+        position = read_state(run / "last.pt")["position"]
+        assert (position["step"] == 14) == (at == SAVES) and not position["finished"]
     torch.manual_seed(999)
     assert loop.train(_config("train.checkpoint_minutes=1e-9"), data, run, resume=True) == ""
     _assert_same_end(run, straight)

@@ -7,13 +7,14 @@ shuffle: both make characters that do not exist.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Image = NDArray[np.uint8]
+from .images import Image, as_image
+
 StrengthName = Literal["none", "light", "aggressive"]
 
 
@@ -136,7 +137,7 @@ def _warp(image: Image, geometry: Geometry) -> Image:
     target = (moved - size / 2) @ turn + size / 2
     matrix = cv2.getPerspectiveTransform(source, target.astype(np.float32))
     # The border repeats the car body around the plate; black corners would be a mark of augmented samples.
-    return _uint8(cv2.warpPerspective(image, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE))
+    return as_image(cv2.warpPerspective(image, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE))
 
 
 def _change_light(image: Image, row: Strength, v: NDArray[np.float64]) -> Image:
@@ -150,7 +151,7 @@ def _change_light(image: Image, row: Strength, v: NDArray[np.float64]) -> Image:
     power = (1 + row.gamma) ** v[0]
     curve = (levels**power - mean**power) * (1 + row.contrast) ** v[1] + mean**power + shift
     table = curve[:, None] * (1 + row.colour) ** v[3:6]  # (256, 3)
-    return _uint8(cv2.LUT(image, np.clip(255 * table + 0.5, 0, 255).astype(np.uint8)[None]))
+    return as_image(cv2.LUT(image, np.clip(255 * table + 0.5, 0, 255).astype(np.uint8)[None]))
 
 
 def _motion_blur(image: Image, length_px: float, angle_deg: float) -> Image:
@@ -164,40 +165,35 @@ def _motion_blur(image: Image, length_px: float, angle_deg: float) -> Image:
     start, end = (np.round(16 * (half + sign * reach)).astype(int).tolist() for sign in (-1, 1))
     cv2.line(kernel, start, end, 255, 1, cv2.LINE_AA, 4)
     weights = kernel.astype(np.float32)
-    return _uint8(cv2.filter2D(image, -1, weights / weights.sum(), borderType=cv2.BORDER_REPLICATE))
+    return as_image(cv2.filter2D(image, -1, weights / weights.sum(), borderType=cv2.BORDER_REPLICATE))
 
 
 def _add_noise(image: Image, rng: np.random.Generator, sigma: float) -> Image:
     """Grey noise, one value a pixel: codecs keep little colour noise."""
     noise = rng.standard_normal(image.shape[:2], dtype=np.float32) * np.float32(sigma)
-    return _uint8(np.clip(image + noise[..., None] + 0.5, 0, 255).astype(np.uint8))
+    return as_image(np.clip(image + noise[..., None] + 0.5, 0, 255).astype(np.uint8))
 
 
 def _jpeg(image: Image, quality: int) -> Image:
     _, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return _uint8(cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB))
+    return as_image(cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB))
 
 
 def _gaussian_blur(image: Image, sigma_px: float) -> Image:
-    return _uint8(cv2.GaussianBlur(image, (0, 0), sigma_px, borderType=cv2.BORDER_REPLICATE))
+    return as_image(cv2.GaussianBlur(image, (0, 0), sigma_px, borderType=cv2.BORDER_REPLICATE))
 
 
 def _ghost(image: Image, shift_px: float, weight: float) -> Image:
     """Lay a sideways shifted copy over the image: the double edge of a moving plate between two fields."""
     matrix = np.array([[1, 0, shift_px], [0, 1, 0]], dtype=np.float32)
     moved = cv2.warpAffine(image, matrix, (image.shape[1], image.shape[0]), borderMode=cv2.BORDER_REPLICATE)
-    return _uint8(cv2.addWeighted(image, 1 - weight, moved, weight, 0))
+    return as_image(cv2.addWeighted(image, 1 - weight, moved, weight, 0))
 
 
 def _resize(image: Image, size_px: tuple[int, int]) -> Image:
-    return _uint8(cv2.resize(image, size_px, interpolation=cv2.INTER_AREA))
+    return as_image(cv2.resize(image, size_px, interpolation=cv2.INTER_AREA))
 
 
 def _sharpen(image: Image, amount: float, sigma_px: float) -> Image:
-    return _uint8(cv2.addWeighted(image, 1 + amount, _gaussian_blur(image, sigma_px), -amount, 0))
+    return as_image(cv2.addWeighted(image, 1 + amount, _gaussian_blur(image, sigma_px), -amount, 0))
 
-
-def _uint8(array: Any) -> Image:
-    """OpenCV's stubs speak of arrays of any number; these are uint8 by construction."""
-    result: Image = array
-    return result

@@ -36,6 +36,12 @@ _JPEG_SOS = 0xDA
 _JPEG_EOI = b"\xff\xd9"
 
 
+def as_image(array: Any) -> Image:
+    """Name the type of what OpenCV returns for uint8 input: its stubs speak of arrays of any number."""
+    result: Image = array
+    return result
+
+
 @dataclass(frozen=True, slots=True)
 class _Header:
     """What an image file says of itself. `damage` is what is wrong with it, or empty."""
@@ -104,7 +110,7 @@ def decode_image(data: bytes, path: Path | str) -> Image:
         raise InputError("is damaged: it cannot be decoded", where=path, fix="copy it again") from error
     if image is None:
         raise InputError("is damaged: it cannot be decoded", where=path, fix="copy it again")
-    return _uint8(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+    return as_image(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
 
 
 def preprocess(image: Image, config: InputConfig) -> Image:
@@ -124,7 +130,7 @@ def preprocess(image: Image, config: InputConfig) -> Image:
         picture, (config.width, config.height), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC
     )
     # (H, W) -> (1, H, W) or (H, W, 3) -> (3, H, W)
-    return _uint8(picture[None] if grey else np.ascontiguousarray(picture.transpose(2, 0, 1)))
+    return as_image(picture[None] if grey else np.ascontiguousarray(picture.transpose(2, 0, 1)))
 
 
 def read_frames(track: Track, config: InputConfig) -> tuple[Image, tuple[Frame, ...], tuple[Problem, ...]]:
@@ -144,12 +150,6 @@ def read_frames(track: Track, config: InputConfig) -> tuple[Image, tuple[Frame, 
             frames.append(frame)
     empty = np.empty((0, config.channels, config.height, config.width), dtype=np.uint8)
     return (np.stack(images) if images else empty), tuple(frames), tuple(problems)
-
-
-def _uint8(array: Any) -> Image:
-    """OpenCV's stubs speak of arrays of any number; these are uint8 by construction."""
-    result: Image = array
-    return result
 
 
 def _equalize_luminance(image: Image) -> Any:

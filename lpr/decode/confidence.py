@@ -1,10 +1,15 @@
 """Confidence: P(the whole plate is right).
 
-Raw: the probability of the text, summed over alignments, under the fused posteriors of the track. The five frames of
-a track are correlated; multiplied as if independent they make wrong plates 0.95 sure (FACTS.md 4.10). The sum of
-their logs is therefore tempered by 1 / F, which leaves one frame's worth of evidence. The probability is not
-renormalised to the texts that obey a format: it is the posterior within the formats times the share of the mass that
-obeys them at all, so a picture that spells no plate gets little. For votes the raw value is the vote's score.
+Raw: the probability of the text, summed over alignments, under the track. The five frames of a track are correlated;
+multiplied as if independent they make wrong plates 0.95 sure (FACTS.md 4.10). So whatever multiplies them is tempered
+by 1 / F, which leaves one frame's worth of evidence:
+
+    log_prob_sum   P(text) under the normalised mean of the frames' logs, step by step
+    sequence       (product over frames of P(text) under the frame) ^ (1 / F)
+
+Neither is renormalised to the texts that obey a format: it is the posterior within the formats times the share of the
+mass that obeys them at all, so a picture that spells no plate gets little. Over all texts either sums to at most 1 (the
+second by Hölder's inequality). For votes the raw value is the vote's score.
 
 Calibrated: a logistic curve through (raw, right) of the calibration fold (Platt 1999).
 """

@@ -1,5 +1,6 @@
-"""Fusion of the frames of a track: votes over their readings, or the sum of their log-probabilities.
+"""Fusion of the frames of a track: votes over their readings, or the sum of their log-probabilities step by step.
 
+The product of the frames' probabilities of whole texts (`sequence`) is a search of its own: `nbest.n_best_fused`.
 Every method gives the same result for any order of the frames. A vote's score is no probability until calibrated.
 """
 
@@ -39,15 +40,43 @@ def confidence_vote(readings: Sequence[Reading]) -> tuple[str, float]:
     return text, fsum(scores) / max(1, len(scores))
 
 
+def position_vote(readings: Sequence[Reading]) -> tuple[str, float]:
+    """The text whose every character won its position, and the mean over positions of the winners' shares of weight.
+
+    A frame's weight at a position is the probability of its character there (its score where the reading has none).
+    Only readings of one shape, which letters and digits in which order, are put together, those whose scores sum to
+    the most: a mixture of two formats would obey neither. Ties go to the first character in the alphabet.
+    """
+    shapes: dict[str, list[Reading]] = {}
+    for reading in readings:
+        shapes.setdefault("".join("D" if c.isdigit() else "L" for c in reading.text), []).append(reading)
+    if not shapes:
+        return "", 0.0
+    shape, alike = min(shapes.items(), key=lambda item: (-fsum(r.score for r in item[1]), item[0]))
+    text, shares = "", []
+    for position in range(len(shape)):
+        weights: dict[str, list[float]] = {}
+        for reading in alike:
+            weight = reading.char_probs[position] if reading.char_probs else reading.score
+            weights.setdefault(reading.text[position], []).append(weight)
+        character, best = min(weights.items(), key=lambda item: (-fsum(item[1]), item[0]))
+        text += character
+        total = fsum(weight for values in weights.values() for weight in values)
+        # Readings of other shapes spoke against every position.
+        shares.append(fsum(best) / total * len(alike) / len(readings) if total else 0.0)
+    return text, fsum(shares) / len(shares) if shares else 0.0
+
+
 #: The votes by their name in `read.fusion`.
 VOTES: dict[str, Callable[[Sequence[Reading]], tuple[str, float]]] = {
     "confidence_vote": confidence_vote,
     "majority_vote": majority_vote,
     "max_score": max_score,
+    "position_vote": position_vote,
 }
 
 #: Every value of `read.fusion`.
-METHODS = ("log_prob_sum", *VOTES)
+METHODS = ("log_prob_sum", "sequence", *VOTES)
 
 
 def _winner(readings: Sequence[Reading], weight: Callable[[list[float]], float]) -> tuple[str, list[float]]:
@@ -74,7 +103,7 @@ def log_prob_sum(log_probs: Sequence[NDArray[np.floating]], temper: float = 1.0)
     if len(shapes) != 1:
         raise InputError(
             f"posteriors of shapes {shapes} cannot be added step by step" if shapes else "no posteriors to add",
-            fix="fuse models of different T by a vote: read.fusion=confidence_vote",
+            fix="posteriors of different T share no time axis: read.fusion=sequence",
         )
     # Sorted, because the order of additions changes the last bit and the order of frames must not.
     stack = np.sort(np.maximum(np.asarray(log_probs, dtype=np.float64), FLOOR), axis=0)  # (F, T, C)

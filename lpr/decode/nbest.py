@@ -1,8 +1,10 @@
-"""The n most probable plates, summed over alignments, with a proof that none was missed or a bound on what was.
+"""The n most probable plates of a track, summed over alignments, with a proof that none was missed or a bound.
 
-A search down the formats' trie, one level a character. Every prefix has an upper bound on what any plate below it
-can reach; a prefix is dropped only if its bound cannot beat the n-th best plate found, or if the search is at its
-width limit, and then the largest dropped bound is reported.
+A plate's probability under several frames is the weighted geometric mean of its CTC probabilities under each
+(sequence-level fusion): frames need neither share their alignment nor their number of steps. One frame is the special
+case. The search goes down the formats' trie, one level a character. Every prefix has an upper bound on what any plate
+below it can reach: the product over the frames of each frame's own bound. A prefix is dropped only if its bound cannot
+beat the n-th best plate found, or if the search is at its width limit, and then the largest dropped bound is reported.
 """
 
 from __future__ import annotations
@@ -14,23 +16,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..formats import PlateFormat
-from .constrained import best_path
+from ..types import InputError
+from .bounds import Blanks, Edges, Floats, Ints, before_first, build_edges, reach
 from .ctc import clean, text_log_probs
-from .trie import Trie, build_trie
+from .trie import build_trie, spellings
 
 #: Prefixes kept a level, from one attempt to the next: most tracks are proven at the first or second width.
-WIDTHS = (8, 64, 512)
+WIDTHS = (8, 64, 256)
 
-#: Sums of products in float64 differ by rounding; bounds within this share of a value count as equal to it.
+#: A bound this far above the n-th best plate (log) is not closed by the next width: on five frames of noise the bound
+#: stood 3.9 above it at width 64 and 2.6 at 512, while readable tracks stood within 1.5 and were proven.
+GIVE_UP = 1.5
+
+#: Sums of products in float64 differ by rounding; logs within this of each other count as equal.
 SLACK = 1e-9
 
-#: The search works with plain probabilities, which reach down to e^-745.
+#: The search works with plain probabilities, which reach down to e^-745: no plate may fall below this in any frame.
 LOWEST_LOG_PROB = -600.0
+
+#: Arrays searched at once: enough to share numpy's overhead, few enough for the second-level cache.
+CHUNK = 32
+
+#: A frame's preference between characters is moved to the others by at most this (log), see `_agreement`.
+MOST_MOVED = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class NBest:
-    """Plates and the natural logs of their total probabilities, best first, ties by text.
+    """Plates and the natural logs of their (fused) probabilities, best first, ties by text.
 
     exact: proven to be the n best. missed: an upper bound on the probability of any plate that is not listed; where
     exact, it is not above that of the last one listed (or 0 where all plates are listed).
@@ -52,126 +65,284 @@ def n_best(
 
     Empty where T is too short for every template. `widths`: see WIDTHS; larger ones prove more and take longer.
     """
-    safe = clean(log_probs, alphabet)
-    path = best_path(safe, formats, alphabet)[0].log_prob
-    if path == -np.inf:
-        return NBest((), True, 0.0)
-    # No plate is likely enough for float64: lift the least likely classes until one is. What is found is scored anew.
-    lifted = path < LOWEST_LOG_PROB
-    search = _Search(np.maximum(safe, LOWEST_LOG_PROB / len(safe)) if lifted else safe, build_trie(formats, alphabet))
-    worst = 0.0
-    for width in widths:
-        leaves, missed = search.run(n, width, worst * (1 - SLACK))
-        worst = leaves[n - 1][0] if len(leaves) >= n else 0.0
-        exact = missed <= worst * (1 + SLACK)
-        if exact:
-            break
-    found = [("".join(alphabet[code - 1] for code in codes), float(prob)) for prob, codes in leaves]
-    if lifted:
-        logs = text_log_probs(safe[None], [text for text, _ in found], alphabet)[0]
-        exact = False
-    else:
-        logs = np.log([prob for _, prob in found])
-    ranked = sorted(zip([text for text, _ in found], logs.tolist(), strict=True), key=lambda pair: (-pair[1], pair[0]))
-    return NBest(tuple(ranked[:n]), exact, float(missed))
+    return n_best_tracks([[log_probs]], formats, alphabet, n, widths)[0]
 
 
-class _Search:
-    """The tables of one sequence; `run` searches them at one width.
+def n_best_fused(
+    arrays: Sequence[NDArray[np.floating]],
+    formats: Sequence[PlateFormat],
+    alphabet: str,
+    n: int,
+    widths: Sequence[int] = WIDTHS,
+    weights: Sequence[float] | None = None,
+) -> NBest:
+    """The n plates with the highest weighted geometric mean of probabilities under several arrays (T, C).
 
-    Time is cut into segments. seg (C, T, T): [c, s, t] is the probability of class c from step s to step t, 0 for
-    t < s. gap (T, T): [t, s] blanks between a character ending at t and one starting at s > t; touching characters
-    (s = t + 1) have an empty gap. With n (T,) the probability of a prefix whose last character ends at t, `n @ gap`
-    is that of the next character starting at s, and `n @ gap @ seg[c]` that of the longer prefix.
+    T may differ. `weights`: see `fused_weights`. A plate's probability in each frame counts as at least
+    e^LOWEST_LOG_PROB, so that no frame can veto; a frame too short for every template has no say.
     """
+    return n_best_tracks([arrays], formats, alphabet, n, widths, None if weights is None else [weights])[0]
 
-    def __init__(self, log_probs: NDArray[np.float64], trie: Trie) -> None:
-        steps, classes = log_probs.shape
-        self.trie = trie
-        prob = np.exp(log_probs)
-        self.seg = np.zeros((classes, steps, steps))
-        for s in range(steps - 1, -1, -1):
-            if s + 1 < steps:
-                np.multiply(self.seg[:, s + 1], prob[s, :, None], out=self.seg[:, s])
-            self.seg[:, s, s] = prob[s]
-        blanks = self.seg[0]
-        self.gap = np.zeros((steps, steps))
-        self.gap[:-2, 2:] = blanks[1:-1, 1:-1]
-        # Equal neighbours need a blank between: their gap is never empty.
-        self.gap_equal = self.gap.copy()
-        self.gap[np.arange(steps - 1), np.arange(1, steps)] = 1.0
-        self.start = np.concatenate([[1.0], blanks[0, :-1]])  # blanks before a first character starting at s
-        self.tail = np.concatenate([blanks[1:, -1], [1.0]])  # blanks after a last character ending at t
-        self.spell = self.seg @ self.tail  # (C, T): class c from step s on, then only blanks
-        self.goes_on = trie.child.max(axis=1) >= 0  # (S,)
-        self._bound()
 
-    def _bound(self) -> None:
-        """Fill `reach` (S, C, T): from node v, the most that any plate going on with class c from step s can reach.
+def n_best_tracks(
+    tracks: Sequence[Sequence[NDArray[np.floating]]],
+    formats: Sequence[PlateFormat],
+    alphabet: str,
+    n: int,
+    widths: Sequence[int] = WIDTHS,
+    weights: Sequence[Sequence[float]] | None = None,
+    *,
+    weigh_formats: bool = False,
+) -> list[NBest]:
+    """`n_best_fused` of several tracks at once, which shares most of the work of short arrays.
 
-        The best next class is chosen anew for every start step, and equal neighbours may touch; a plate has to do
-        with one class and with gaps, so it can only fall short of the bound.
+    `weigh_formats`: multiply a plate's probability by its format's prior over the largest prior of `formats`.
+    """
+    build_trie(formats, alphabet)  # refuses a format that the alphabet cannot spell
+    edges = build_edges(spellings(formats), alphabet, log_priors(formats) if weigh_formats else ())
+    return search_tracks(tracks, edges, alphabet, n, widths, weights)
+
+
+def log_priors(formats: Sequence[PlateFormat]) -> tuple[float, ...]:
+    """Natural log of each spelling's prior over the largest; of formats that share a template, the larger."""
+    largest = max(plate_format.prior for plate_format in formats)
+    found: dict[tuple[str, ...], float] = {}
+    for plate_format in formats:
+        for spelling in spellings([plate_format]):
+            found[spelling] = max(found.get(spelling, -np.inf), float(np.log(plate_format.prior / largest)))
+    return tuple(found[spelling] for spelling in spellings(formats))
+
+
+def fused_weights(weights: Sequence[float] | None, frames: int) -> list[float]:
+    """Weights of F frames that sum to 1; None weighs all alike, which is the temper 1 / F (see `confidence`).
+
+    Raises:
+        InputError: not one weight a frame, one below 0 or not finite, or none above 0.
+    """
+    if weights is None:
+        return [1 / frames] * frames
+    if len(weights) != frames or not all(0 <= w < np.inf for w in weights) or not sum(weights) > 0:
+        raise InputError(f"weights {list(weights)} are not one number of at least 0 for each of {frames} frames")
+    return [w / sum(weights) for w in weights]
+
+
+def search_tracks(
+    tracks: Sequence[Sequence[NDArray[np.floating]]],
+    edges: Edges,
+    alphabet: str,
+    n: int,
+    widths: Sequence[int] = WIDTHS,
+    weights: Sequence[Sequence[float]] | None = None,
+) -> list[NBest]:
+    """`n_best_tracks` over any set of texts, given as the edges of their trie."""
+    results = [NBest((), True, 0.0)] * len(tracks)
+    # Tracks of one number of frames and steps are searched together.
+    alike: dict[tuple[int, int], list[tuple[int, list[tuple[float, Floats]]]]] = {}
+    for index, arrays in enumerate(tracks):
+        shares = fused_weights(None if weights is None else weights[index], len(arrays)) if arrays else []
+        safe = [(w, clean(array, alphabet)) for w, array in zip(shares, arrays, strict=True) if w]
+        safe = [(w, array) for w, array in safe if len(array) >= edges.shortest]
+        # Sorted, because the order of additions changes the last bit and the order of frames must not.
+        safe.sort(key=lambda pair: (pair[0], len(pair[1]), pair[1].tobytes()))
+        if safe:
+            alike.setdefault((len(safe), max(len(array) for _, array in safe)), []).append((index, safe))
+    for (frames, steps), members in alike.items():
+        size = max(1, CHUNK // frames)
+        for begin in range(0, len(members), size):
+            some = members[begin : begin + size]
+            found = _search([safe for _, safe in some], steps, edges, alphabet, n, widths, lift=frames > 1)
+            for (index, _), result in zip(some, found, strict=True):
+                results[index] = result
+    return results
+
+
+def lifted(log_probs: Floats) -> Floats:
+    """No entry of (T, C) below LOWEST_LOG_PROB / T, so that every path stays within float64."""
+    return np.maximum(log_probs, LOWEST_LOG_PROB / max(1, len(log_probs)))
+
+
+def padded(arrays: Sequence[Floats], steps: int) -> Floats:
+    """Probabilities of N log-arrays as one (T, N, C): what is shorter ends in sure blanks, which change no text."""
+    prob = np.zeros((steps, len(arrays), arrays[0].shape[1]))
+    prob[:, :, 0] = 1.0
+    for at, array in enumerate(arrays):
+        np.exp(array, out=prob[: len(array), at])
+    return prob
+
+
+def _search(
+    tracks: Sequence[Sequence[tuple[float, Floats]]],
+    steps: int,
+    edges: Edges,
+    alphabet: str,
+    n: int,
+    widths: Sequence[int],
+    lift: bool,
+) -> list[NBest]:
+    """Search tracks of one F, cleaned; those that a width does not prove go on to the next."""
+    results: list[NBest] = [NBest((), True, 0.0)] * len(tracks)
+    weight = np.array([[w / sum(v for v, _ in track) for w, _ in track] for track in tracks])  # (B, F)
+    prob = padded([lifted(a) if lift else a for track in tracks for _, a in track], steps)  # (T, B F, C)
+    left = np.arange(len(tracks))
+    search = _Batch(prob, weight, edges)
+    worst = np.full(len(left), -np.inf)  # log-probability of the n-th best plate so far, or -inf
+    for width in widths:
+        values, codes, missed = search.run(n, width, worst)
+        worst = values[:, n - 1]
+        exact = missed <= worst + SLACK
+        hopeless = (missed > worst + GIVE_UP) & (worst > -np.inf) & (width >= WIDTHS[1])
+        done = exact | hopeless | (width == widths[-1])
+        for row in np.flatnonzero(done):
+            index = int(left[row])
+            if not lift and not values[row, 0] > LOWEST_LOG_PROB:
+                results[index] = _far_below(tracks[index], steps, edges, alphabet, n, widths)
+                continue
+            texts = [
+                ("".join(alphabet[c - 1] for c in code if c), float(value))
+                for value, code in zip(values[row], codes[row].tolist(), strict=True)
+                if value > -np.inf
+            ]
+            texts.sort(key=lambda pair: (-pair[1], pair[0]))
+            results[index] = NBest(tuple(texts), bool(exact[row]), float(np.exp(missed[row])))
+        if done.all():
+            break
+        left, worst = left[~done], worst[~done]
+        search = search.narrowed(np.flatnonzero(~done))
+    return results
+
+
+def _far_below(
+    track: Sequence[tuple[float, Floats]],
+    steps: int,
+    edges: Edges,
+    alphabet: str,
+    n: int,
+    widths: Sequence[int],
+) -> NBest:
+    """No plate of a single array is likely enough for float64: lift the array; what is found is scored anew."""
+    found = _search([track], steps, edges, alphabet, n, widths, lift=True)[0]
+    texts = [text for text, _ in found.texts]
+    logs = text_log_probs(track[0][1][None], texts, alphabet)[0].tolist() if texts else []
+    ranked = sorted(zip(texts, logs, strict=True), key=lambda pair: (-pair[1], pair[0]))
+    return NBest(tuple(ranked), not texts, found.missed)
+
+
+class _Batch:
+    """The tables of B tracks of F arrays each; `run` searches them at one width."""
+
+    def __init__(self, prob: Floats, weight: Floats, edges: Edges, scale: Floats | None = None) -> None:
+        self.prob, self.weight, self.edges, self.scale = prob, weight, edges, scale
+        self.blanks = Blanks(prob)
+        self.reach = reach(prob, edges, scale)
+        self.seen = np.zeros((*weight.shape, len(edges.code)))  # logs of what the last run's best prefixes can reach
+
+    def narrowed(self, rows: Ints) -> _Batch:
+        """The same for some of the tracks only, with bounds that the last run made tighter."""
+        frames = self.weight.shape[1]
+        part = (rows[:, None] * frames + np.arange(frames)).ravel()
+        scale = None
+        if frames > 1:
+            scale = _agreement(self.seen[rows], self.weight[rows], self.edges)
+            if self.scale is not None:
+                scale *= self.scale[part]
+        return _Batch(self.prob[:, part], self.weight[rows], self.edges, scale)
+
+    def run(self, n: int, width: int, threshold: Floats) -> tuple[Floats, Ints, Floats]:
+        """The best n plates found, their logs (B, n) and classes (B, n, L), and a bound on any other plate's log (B,).
+
+        At most `width` prefixes a level go on, and none whose bound lies below `threshold` (B,).
         """
-        trie, (classes, steps, _) = self.trie, self.seg.shape
-        flat = self.seg.reshape(classes * steps, steps)
-        self.reach = np.zeros((len(trie.parent), classes, steps))
-        # (S, T): the same bound for a prefix whose last character ends at step t. To stop here is one way to go on.
-        beyond = np.where(trie.final[:, None], self.tail, 0.0)
-        for level in reversed(trie.levels):
-            for node in level:
-                mask, parent = trie.mask[node], trie.parent[node]
-                upper = (flat @ beyond[node]).reshape(classes, steps)[mask]
-                self.reach[parent, mask] = upper
-                np.maximum(beyond[parent], self.gap @ upper.max(axis=0), out=beyond[parent])
+        edges, (batch, frames) = self.edges, self.weight.shape
+        steps, longest = len(self.prob), len(edges.levels)
+        rows = np.arange(batch)[:, None]
+        arrays = np.arange(batch * frames)[:, None]
+        leaves = np.full((batch, n + 1), -np.inf)
+        leaf_codes = np.zeros((batch, n + 1, longest), np.intp)
+        missed = np.full(batch, -np.inf)
+        # The prefixes of one level: inner node (B, K), classes so far (B, K, L), starts and equal (T, B F, K).
+        node: Ints = np.zeros((batch, 1), np.intp)
+        codes = np.zeros((batch, 1, longest), np.intp)
+        starts = equal = before_first(self.prob)
+        alive = np.zeros((batch, 1))  # 0, or -inf for a row that only fills up the batch
+        for depth, (begin, end) in enumerate(edges.levels):
+            if begin == end:
+                break
+            code, stops = edges.code[begin:end], edges.stops[begin:end]
+            table = self.reach[:, :, begin:end].transpose(1, 0, 2)  # (B F, T, E)
+            bound = np.matmul(starts.transpose(1, 2, 0), table)  # (B F, K, E)
+            if depth:
+                same = codes[:, :, depth - 1, None] == code  # (B, K, E): equal neighbours need a blank between
+                again = np.repeat(same, frames, axis=0)
+                bound = np.where(again, np.matmul(equal.transpose(1, 2, 0), table), bound)
+            with np.errstate(divide="ignore"):
+                logs = np.log(bound).reshape(batch, frames, -1, end - begin)
+            self.seen[:, :, begin:end] = logs[:, :, 0]
+            value = (logs * self.weight[:, :, None, None]).sum(axis=1) + edges.bonus[begin:end]  # (B, K, E)
+            value += alive[:, :, None]
+            value = np.where(edges.source[begin:end] == node[:, :, None], value, -np.inf)
 
-    def run(self, n: int, width: int, threshold: float) -> tuple[list[tuple[float, tuple[int, ...]]], float]:
-        """The best n plates found (probability, classes), and a bound on the probability of any other plate.
-
-        At most `width` prefixes a level go on, and none whose bound lies below `threshold`.
-        """
-        trie = self.trie
-        leaves: list[tuple[float, tuple[int, ...]]] = []
-        missed = 0.0
-        # The prefixes of one level: trie node, classes so far, and `starts` (K, T): the next character starts at s.
-        node: NDArray[np.intp] = np.zeros(1, np.intp)
-        codes: NDArray[np.intp] = np.zeros((1, 0), np.intp)
-        starts = starts_equal = self.start[None]
-        for _ in trie.levels:
-            child = trie.child[node]  # (K, C)
-            last = codes[:, -1] if codes.shape[1] else np.zeros(1, np.intp)  # class 0 leads nowhere
-            rows = np.arange(len(node))
-
-            if (ends_here := (child >= 0) & trie.final[child]).any():
-                value = starts @ self.spell.T
-                value[rows, last] = (starts_equal * self.spell[last]).sum(axis=1)
-                row, code = np.nonzero(ends_here)
-                leaves += [(p, (*codes[r], c)) for p, r, c in _largest(value[row, code], row, code, n + 1) if p > 0]
-
-            bound = np.empty(child.shape)
-            for v in set(node.tolist()):
-                rows_v = np.flatnonzero(node == v)
-                bound[rows_v] = starts[rows_v] @ self.reach[v].T
-            bound[rows, last] = (starts_equal * self.reach[node, last]).sum(axis=1)
-            row, code = np.nonzero((child >= 0) & self.goes_on[child])
-            value = bound[row, code]
-            order = np.argsort(-value, kind="stable")
-            keep = min(width, int((value >= threshold).sum()))
-            if keep < len(order):
-                missed = max(missed, float(value[order[keep]]))
-            row, code = row[order[:keep]], code[order[:keep]]
+            if stops.any():
+                ending = np.where(stops, value, -np.inf).reshape(batch, -1)
+                top, at = _largest(ending, n + 1)
+                here = codes[rows, at // (end - begin)]
+                here[:, :, depth] = code[at % (end - begin)]
+                both = np.concatenate([leaves, top], axis=1)
+                leaves, order = _largest(both, n + 1)
+                leaf_codes = np.concatenate([leaf_codes, here], axis=1)[rows, order]
+                threshold = np.maximum(threshold, leaves[:, n - 1])
+            if stops.all():
+                continue
+            going = np.where(stops, -np.inf, value).reshape(batch, -1)
+            top, at = _largest(going, width + 1)
+            alive = np.where(top >= (threshold - SLACK)[:, None], top, -np.inf)
+            keep = min(width, int((alive > -np.inf).sum(axis=1).max()))
+            if keep < top.shape[1]:
+                dropped = np.where(alive[:, :keep] == -np.inf, top[:, :keep], -np.inf).max(axis=1, initial=-np.inf)
+                missed = np.maximum(missed, np.maximum(dropped, top[:, keep]))
             if not keep:
                 break
-            before = np.where((code == last[row])[:, None], starts_equal[row], starts[row])
-            ends = np.matmul(before[:, None, :], self.seg[code])[:, 0]  # (K, T): the new last character ends at t
-            node, codes = child[row, code], np.concatenate([codes[row], code[:, None]], axis=1)
-            starts, starts_equal = ends @ self.gap, ends @ self.gap_equal
-        leaves.sort(key=lambda leaf: (-leaf[0], leaf[1]))
-        return leaves[:n], max([missed, *(p for p, _ in leaves[n : n + 1])])
+            alive, at = np.where(alive[:, :keep] > -np.inf, 0.0, -np.inf), at[:, :keep]
+            row, edge = at // (end - begin), at % (end - begin)
+            last = codes[rows, row, depth - 1] if depth else np.zeros_like(at)
+            codes = codes[rows, row]
+            codes[:, :, depth] = chosen = code[edge]
+            node = edges.beyond[begin:end][edge]
+            row, chosen, doubled = (np.repeat(x, frames, axis=0) for x in (row, chosen, chosen == last))  # (B F, K)
+            before = np.where(doubled, equal[:, arrays, row], starts[:, arrays, row])
+            starts, equal = self.blanks.grow(before, self.prob[:, arrays, chosen])
+        return leaves[:, :n], leaf_codes[:, :n], np.maximum(missed, leaves[:, n])
 
 
-def _largest(
-    value: NDArray[np.float64], row: NDArray[np.intp], code: NDArray[np.intp], count: int
-) -> list[tuple[float, int, int]]:
-    """The `count` largest of a list of children (value, row, class), ties by position."""
-    order = np.argsort(-value, kind="stable")[:count]
-    return list(zip(value[order].tolist(), row[order].tolist(), code[order].tolist(), strict=True))
+def _agreement(logs: Floats, weight: Floats, edges: Edges) -> Floats:
+    """Factors (B F, E) that make the frames' bounds agree, and so the bound on their product tight.
+
+    `logs` (B, F, E): how far each frame lets the best prefix go by each edge. Where frames favour different characters
+    the product of their own bests is far above the best product. Multiplying an edge by factors whose weighted
+    product over the frames is 1 changes no plate's probability, but any such choice gives a valid bound (dual
+    decomposition, Komodakis et al. 2007); this one gives all frames the same preference at the best prefix.
+    """
+    result = np.zeros_like(logs)
+    for begin, end in edges.levels:
+        some = logs[:, :, begin:end]
+        if some.shape[2]:
+            # Where the last run did not get so far, or a frame rules a character out, the move is limited.
+            peak = some.max(axis=2, keepdims=True)
+            peak = np.where(np.isfinite(peak), peak, 0.0)
+            some = np.clip(some - peak, -MOST_MOVED, 0.0)
+            result[:, :, begin:end] = (some * weight[:, :, None]).sum(axis=1, keepdims=True) - some
+    return np.exp(result).reshape(-1, logs.shape[2])
+
+
+def _largest(values: Floats, count: int) -> tuple[Floats, Ints]:
+    """The `count` largest of each row (B, M), falling, and where they stand; filled up with -inf where M is less."""
+    most = values.shape[1] - 1
+    if (short := count - values.shape[1]) > 0:
+        values = np.concatenate([values, np.full((len(values), short), -np.inf)], axis=1)
+    if count < values.shape[1]:
+        at = np.argpartition(-values, count - 1, axis=1)[:, :count]
+        at.sort(axis=1)
+    else:
+        at = np.broadcast_to(np.arange(count), values.shape)
+    order = np.argsort(-np.take_along_axis(values, at, axis=1), axis=1, kind="stable")
+    at = np.take_along_axis(at, order, axis=1)
+    return np.take_along_axis(values, at, axis=1), np.minimum(at, most)

@@ -32,6 +32,7 @@ def to_record(prediction: Prediction, audit: Mapping[str, Any]) -> dict[str, Any
             for reading in prediction.per_frame
         ],
         "runners_up": [{"text": text, "prob": prob} for text, prob in prediction.runners_up],
+        "format_probs": [{"format": name, "prob": prob} for name, prob in prediction.format_probs],
         "problems": [
             {"where": p.where, "what": p.what, "fix": p.fix, "severity": p.severity} for p in prediction.problems
         ],
@@ -71,6 +72,11 @@ def from_record(record: Mapping[str, Any]) -> Prediction:
                 "error" if problem.get("severity") == "error" else "warning",
             )
             for problem in _objects(record, "problems")
+        ),
+        # Not in the files of version 0.1.0.
+        format_probs=tuple(
+            (_text(one, "format"), _prob(one, "prob"))
+            for one in (_objects(record, "format_probs") if "format_probs" in record else ())
         ),
     )
 

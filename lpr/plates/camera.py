@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from .codec import compress
 from .draw import Image
 from .hardness import FrameDraws, TrackDraws
 from .scene import MARGIN_MM, Scene
@@ -26,13 +28,27 @@ Points = NDArray[np.float64]
 Linear = NDArray[np.float32]
 
 
-def photograph(scene: Scene, track: TrackDraws, frame: FrameDraws) -> tuple[Image, Points]:
-    """One frame: uint8 (H, W, 3) RGB of frame.height_px x frame.width_px, and the plate's corners in it.
+def photograph(
+    scene: Scene, track: TrackDraws, frames: Sequence[FrameDraws], codec: str = "jpeg"
+) -> list[tuple[Image, Points]]:
+    """Each frame, uint8 (H, W, 3) RGB of frame.height_px x frame.width_px, and the plate's corners in it.
 
-    Corners are float64 (4, 2), x and y in px: top-left, top-right, bottom-right, bottom-left.
+    Corners are float64 (4, 2), x and y in px: top-left, top-right, bottom-right, bottom-left. `codec` is one of
+    codec.CODECS.
     """
+    corners = [_project(scene.plate_mm, track, frame) for frame in frames]
+    windows = [_expose(scene, points, track, frame) for points, frame in zip(corners, frames, strict=True)]
+    coded = compress(codec, windows, frames, track.quality)
+    crops = (
+        picture[_PAD_PX : _PAD_PX + frame.height_px, _PAD_PX : _PAD_PX + frame.width_px]
+        for picture, frame in zip(coded, frames, strict=True)
+    )
+    return [(np.ascontiguousarray(crop), points) for crop, points in zip(crops, corners, strict=True)]
+
+
+def _expose(scene: Scene, corners: Points, track: TrackDraws, frame: FrameDraws) -> Image:
+    """The crop with _PAD_PX around it as the camera hands it to its codec, uint8 (H, W, 3) RGB."""
     rng = np.random.default_rng(frame.seed)
-    corners = _project(scene.plate_mm, track, frame)
     fine = _FINE_LR if frame.plate_px < 75 else _FINE_HR
     window = (frame.width_px + 2 * _PAD_PX, frame.height_px + 2 * _PAD_PX)
     native = (round(window[0] * track.native), round(window[1] * track.native))
@@ -48,10 +64,7 @@ def photograph(scene: Scene, track: TrackDraws, frame: FrameDraws) -> tuple[Imag
     if native != window:
         coded = np.asarray(cv2.resize(coded, window, interpolation=cv2.INTER_CUBIC), np.float32)
     toe = np.asarray(track.toe, np.float32)
-    picture = np.clip((toe + coded * (1 - toe)) * 255 + 0.5, 0, 255).astype(np.uint8)
-    picture = codec(picture, track.quality, frame.grid)
-    crop = picture[_PAD_PX : _PAD_PX + frame.height_px, _PAD_PX : _PAD_PX + frame.width_px]
-    return np.ascontiguousarray(crop), corners
+    return np.clip((toe + coded * (1 - toe)) * 255 + 0.5, 0, 255).astype(np.uint8)
 
 
 def _project(plate_mm: tuple[int, int], track: TrackDraws, frame: FrameDraws) -> Points:
@@ -145,12 +158,3 @@ def _sharpen(picture: Linear, amount: float, sigma: float) -> Linear:
     """The camera's unsharp mask: overshoot at edges that later shows as halos."""
     soft = cv2.GaussianBlur(picture, (0, 0), sigma)
     return np.asarray(np.clip(cv2.addWeighted(picture, 1 + amount, soft, -amount, 0), 0, 1), np.float32)
-
-
-def codec(picture: Image, quality: int, grid: tuple[int, int]) -> Image:
-    """JPEG and back, with the 8x8 blocks displaced by `grid` (x, y) px, as a crop out of a large frame sees them."""
-    x, y = grid
-    framed = cv2.copyMakeBorder(picture, y, 0, x, 0, cv2.BORDER_REPLICATE)
-    _, data = cv2.imencode(".jpg", cv2.cvtColor(framed, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
-    decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)[y:, x:], np.uint8)

@@ -5,17 +5,20 @@ The picture is 1 px a mm: at least 2.7 times finer than the largest frame of the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..formats import PlateFormat
+from ..formats import PlateFormat, allowed
 from ..types import InputError
+from .fonts import folder_faces
 from .glyphs import draw_glyph, face
+from .typeset import TypeDraws, typeset
 
 Image = NDArray[np.uint8]
 
@@ -32,6 +35,7 @@ class PlateDraws:
     """What is this plate's own: the same on every track it appears on.
 
     `stroke`, `width` and `radius` multiply the typeface's; `spacing` the distances between characters;
+    `setting` says how a text of free length is set (None: characters stand at the format's own places);
     `offsets_mm` shift single characters. `fade` mixes the ink with the ground, `dirt` is the largest share of
     light that dirt swallows. `body` is the car's colour, RGB. `texture` seeds the dirt's place and the car's shape.
     """
@@ -51,11 +55,19 @@ class PlateDraws:
     seal: bool
     body: tuple[int, int, int]
     texture: int
+    setting: TypeDraws | None = None
 
 
-def draw_plate_parameters(rng: np.random.Generator, plate_format: PlateFormat, text: str) -> PlateDraws:
-    """Draw what is a plate's own. The spreads are those of the photographs, judged by eye."""
-    spec = plate_format.drawing
+def draw_plate_parameters(
+    rng: np.random.Generator, plate_format: PlateFormat, text: str, fonts: Path | None = None
+) -> PlateDraws:
+    """Draw what is a plate's own. The spreads are those of the photographs, judged by eye.
+
+    `fonts` is a folder whose faces take the place of the format's own.
+    """
+    spec, setting = plate_format.drawing, None
+    if "area_mm" in spec or "variants" in spec:
+        spec, setting = _draw_setting(rng, spec, text, fonts)
     separator = spec.get("separator")
     banner = spec.get("banner")
     body = _BODIES[int(rng.choice(len(_BODIES), p=[share for _, share in _BODIES]))][0]
@@ -75,7 +87,47 @@ def draw_plate_parameters(rng: np.random.Generator, plate_format: PlateFormat, t
         seal=bool(rng.random() < 0.6),
         body=tuple(int(c) for c in np.clip(np.array(body) * rng.uniform(0.8, 1.15), 4, 245)),  # type: ignore[arg-type]
         texture=int(rng.integers(2**31)),
+        setting=setting,
     )
+
+
+def _draw_setting(
+    rng: np.random.Generator, spec: Mapping[str, Any], text: str, fonts: Path | None
+) -> tuple[Mapping[str, Any], TypeDraws]:
+    """Choose variant and typeface and how the text is set; returns the drawing with its variant, too."""
+    variant = ""
+    if variants := spec.get("variants"):
+        fitting = {
+            name: float(v["weight"]) for name, v in variants.items() if fits(v.get("template", "X" * len(text)), text)
+        }
+        variant = choose(rng, fitting)
+    spec = variant_of(spec, variant)
+    faces = folder_faces(fonts) if fonts else spec["faces"]
+    draws = TypeDraws(
+        face=str(rng.choice(faces)),
+        variant=variant,
+        height=round(float(rng.random()), 3),
+        gap=round(float(rng.random()), 3),
+        group_gap=round(float(rng.random()), 3),
+        at=(round(float(rng.random()), 3), round(float(rng.random()), 3)),
+        mark=choose(rng, spec["marks"]) if "marks" in spec else "none",
+    )
+    return spec, draws
+
+
+def variant_of(spec: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """The drawing with one of its variants laid over it."""
+    return {**spec, **spec["variants"][name]} if name else spec
+
+
+def fits(template: str, text: str) -> bool:
+    """Whether `text` obeys one template."""
+    return len(template) == len(text) and all(c in allowed(t) for c, t in zip(text, template, strict=True))
+
+
+def record(draws: Any) -> dict[str, Any]:
+    """A draws object as plain values, without fields that are None: formats that have none keep their bytes."""
+    return {name: value for name, value in asdict(draws).items() if value is not None}
 
 
 def choose(rng: np.random.Generator, weights: Mapping[str, float]) -> str:
@@ -84,13 +136,16 @@ def choose(rng: np.random.Generator, weights: Mapping[str, float]) -> str:
     return list(weights)[int(rng.choice(len(values), p=values / values.sum()))]
 
 
-def draw_plate(plate_format: PlateFormat, text: str, draws: PlateDraws) -> tuple[Image, Image]:
+def draw_plate(
+    plate_format: PlateFormat, text: str, draws: PlateDraws, fonts: Path | None = None
+) -> tuple[Image, Image]:
     """The flat plate, uint8 (H, W, 3) RGB at 1 px/mm, and its outline, uint8 (H, W), 255 inside.
 
     A format without a usable `drawing` part is an InputError that names the format and field.
     """
     try:
-        return _draw(plate_format.drawing, text, draws, plate_format.name)
+        variant = draws.setting.variant if draws.setting else ""
+        return _draw(variant_of(plate_format.drawing, variant), text, draws, plate_format.name, fonts)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise InputError(
             f"cannot be drawn: `drawing` lacks or misspells {error}",
@@ -99,7 +154,9 @@ def draw_plate(plate_format: PlateFormat, text: str, draws: PlateDraws) -> tuple
         ) from error
 
 
-def _draw(spec: Mapping[str, Any], text: str, draws: PlateDraws, name: str) -> tuple[Image, Image]:
+def _draw(
+    spec: Mapping[str, Any], text: str, draws: PlateDraws, name: str, fonts: Path | None
+) -> tuple[Image, Image]:
     width, height = spec["size_mm"]
     colours = spec["colours"][draws.use]
     ground = np.clip(np.array(colours["ground"], float) * draws.tint, 0, 255)
@@ -108,7 +165,10 @@ def _draw(spec: Mapping[str, Any], text: str, draws: PlateDraws, name: str) -> t
     plate = np.empty((height, width, 3), np.uint8)
     plate[:] = ground
     outline = rounded_box(width, height, spec["corner_mm"])
-    _rim(plate, spec["corner_mm"], ground)
+    if "border" in spec:
+        _border(plate, spec)
+    if spec.get("rim", True):
+        _rim(plate, spec["corner_mm"], ground)
     if band := spec.get("band"):
         _band(plate, band)
     if banner := spec.get("banner"):
@@ -118,11 +178,29 @@ def _draw(spec: Mapping[str, Any], text: str, draws: PlateDraws, name: str) -> t
         _qr(plate, spec["qr_mm"], ink, draws.texture)
     if "country_mm" in spec:
         x, y, size = spec["country_mm"]
-        _small_text(plate, "BR", x + size * 0.8, y + size / 2, size, ink)
+        _small_text(plate, spec.get("country", "BR"), x + size * 0.8, y + size / 2, size, ink)
     if draws.seal and "separator" in spec:
         cv2.ellipse(plate, (38, 30), (11, 7), 10, 0, 360, (140, 40, 40), -1, cv2.LINE_AA)
+    _badges(plate, spec.get("badges", ()), draws.texture)
+    if draws.setting:
+        sizes = {"stroke": draws.stroke, "width": draws.width, "radius": draws.radius}
+        for item in typeset(spec, text, draws.setting, **sizes, fonts=fonts):
+            stamp(plate, item.ink, item.x + item.ink.shape[1] / 2, item.y, ink)
+    else:
+        _characters(plate, spec, text, draws, ink, name)
+    for x, y in spec.get("slots_mm", ()):
+        cv2.rectangle(plate, _point(x - 7, y - 2.5), _point(x + 7, y + 2.5), (40, 38, 36), -1)
+    if draws.dirt > 0.02:
+        _dirty(plate, draws)
+    return plate, outline
+
+
+def _characters(
+    plate: Image, spec: Mapping[str, Any], text: str, draws: PlateDraws, ink: NDArray[np.float64], name: str
+) -> None:
+    """Characters at the format's own places, and the separator between letters and digits."""
     typeface = face(spec["face"], f"configs/formats/{name}.yaml")
-    centre = width / 2
+    centre = plate.shape[1] / 2
     for character, x_mm, offset in zip(text, spec["centres_mm"], draws.offsets_mm, strict=True):
         glyph = draw_glyph(
             character, typeface, spec["character_mm"], stroke=draws.stroke, width=draws.width, radius=draws.radius
@@ -133,11 +211,6 @@ def _draw(spec: Mapping[str, Any], text: str, draws: PlateDraws, name: str) -> t
         y = spec["top_mm"] + spec["character_mm"] * 0.5
         half = (5.0, 5.0) if draws.separator == "dot" else (9.0, 4.0)
         cv2.rectangle(plate, _point(x - half[0], y - half[1]), _point(x + half[0], y + half[1]), ink.tolist(), -1)
-    for x, y in spec.get("slots_mm", ()):
-        cv2.rectangle(plate, _point(x - 7, y - 2.5), _point(x + 7, y + 2.5), (40, 38, 36), -1)
-    if draws.dirt > 0.02:
-        _dirty(plate, draws)
-    return plate, outline
 
 
 def stamp(plate: Image, glyph: Image, centre_x: float, top: float, ink: NDArray[np.float64]) -> None:
@@ -185,10 +258,37 @@ def _small_text(plate: Image, text: str, x: float, y: float, height: float, ink:
     cv2.putText(plate, text, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, ink.tolist(), thickness, cv2.LINE_AA)
 
 
+def _border(plate: Image, spec: Mapping[str, Any]) -> None:
+    """A frame of its own colour inside the plate's edge."""
+    h, w = plate.shape[:2]
+    thick, colour = spec["border"]["width_mm"], spec["border"]["colour"]
+    inner = rounded_box(w - 2 * thick, h - 2 * thick, max(spec["corner_mm"] - thick // 2, 1)) > 127
+    outer = plate.copy()
+    plate[:] = colour
+    plate[thick : h - thick, thick : w - thick][inner] = outer[thick : h - thick, thick : w - thick][inner]
+
+
+def _badges(plate: Image, badges: Sequence[Mapping[str, Any]], seed: int) -> None:
+    """Small coloured fields with a short text, each on its share of the plates."""
+    rng = np.random.default_rng(seed)
+    for badge in badges:
+        colour = badge["colours"][int(rng.integers(len(badge["colours"])))]
+        if rng.random() >= badge["share"]:
+            continue
+        x, y, w, h = badge["place_mm"]
+        if "ground" not in badge or badge["ground"]:
+            cv2.rectangle(plate, (x, y), (x + w, y + h), colour, -1)
+            colour = [235, 235, 235]
+        if badge.get("text"):
+            _small_text(plate, badge["text"], x + w / 2, y + h / 2, min(h * 0.4, w * 0.5), np.array(colour, float))
+
+
 def _band(plate: Image, band: Mapping[str, Any]) -> None:
     h, w = round(band["height_mm"]), plate.shape[1]
     cv2.rectangle(plate, (0, 0), (w - 1, h - 1), band["colour"], -1)
     _small_text(plate, band["text"], w / 2, h * 0.48, band["text_mm"], np.array([200.0, 206, 216]))
+    if "flag_mm" not in band:
+        return
     x, y, fw, fh = band["flag_mm"]
     cv2.rectangle(plate, (x, y), (x + fw, y + fh), (40, 100, 62), -1)
     cx, cy = x + fw // 2, y + fh // 2

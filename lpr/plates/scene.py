@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from .body import draw_body
 from .draw import Image
 
 #: Car body drawn around the plate, in mm on each side: enough for the tallest crop with its codec margin.
@@ -26,28 +27,44 @@ class Scene:
 
 
 def build_scene(
-    plate: Image, outline: Image, *, body: tuple[int, int, int], night: bool, shade: float, frame: bool, texture: int
+    plate: Image,
+    outline: Image,
+    *,
+    body: tuple[int, int, int],
+    night: bool,
+    shade: float,
+    frame: bool,
+    texture: int,
+    worn: bool = False,
 ) -> Scene:
     """Put a plate (H, W, 3) with its outline (H, W) on a car of colour `body` (RGB).
 
     `shade` is the share of light that a shadow's edge across the scene takes away. `texture` seeds the shapes.
+    `worn` draws the car in detail (body.py) instead of a few bands.
     """
     rng = np.random.default_rng(texture)
     mx, my = MARGIN_MM
     h, w = plate.shape[:2]
     height, width = h + 2 * my, w + 2 * mx
-    light = np.linspace(rng.uniform(0.8, 1.25), rng.uniform(0.55, 1.0), height, dtype=np.float32)[:, None, None]
-    colour = np.asarray(body, np.float32) * np.float32(rng.uniform(0.35, 1.0) * (0.3 if night else 1.0))
-    scene = np.broadcast_to(colour * light, (height, width, 3)).copy()
-    _car_lines(scene, rng, my, h)
-    if rng.random() < 0.75:
-        _recess(scene, rng, mx, my, w, h)
+    if worn:
+        scene = draw_body((width, height), (mx, my, w, h), body, rng)
+        if night:
+            scene *= np.float32(rng.uniform(0.25, 0.8))
+    else:
+        light = np.linspace(rng.uniform(0.8, 1.25), rng.uniform(0.55, 1.0), height, dtype=np.float32)[:, None, None]
+        colour = np.asarray(body, np.float32) * np.float32(rng.uniform(0.35, 1.0) * (0.3 if night else 1.0))
+        scene = np.broadcast_to(colour * light, (height, width, 3)).copy()
+        _car_lines(scene, rng, my, h)
+        if rng.random() < 0.75:
+            _recess(scene, rng, mx, my, w, h)
     if frame:
         rim = int(rng.integers(5, 12))
         cv2.rectangle(scene, (mx - rim, my - rim), (mx + w + rim, my + h + rim), (24, 24, 26), -1)
     inside = outline[:, :, None] / np.float32(255)
     part = scene[my : my + h, mx : mx + w]
     part += (plate - part) * inside
+    if worn and night and rng.random() < 0.6:
+        _plate_lamp(part, rng)
     if shade > 0:
         _shadow(scene, rng, shade)
     base = np.clip(scene, 0, 255).astype(np.uint8)
@@ -55,6 +72,15 @@ def build_scene(
     for _ in range(3):
         levels.append(cv2.resize(levels[-1], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))
     return Scene(tuple(levels), (w, h))
+
+
+def _plate_lamp(part: NDArray[np.float32], rng: np.random.Generator) -> None:
+    """The lamp above a plate at night: bright under it, fading downwards and to the sides, in place."""
+    h, w = part.shape[:2]
+    y, x = np.ogrid[:h, :w]
+    centre = w * rng.choice([0.5, 0.3, 0.7], p=[0.6, 0.2, 0.2])
+    glow = np.exp(-(((x - centre) / (w * rng.uniform(0.35, 0.9))) ** 2)) * np.exp(-y / (h * rng.uniform(0.6, 2.0)))
+    part *= (rng.uniform(0.45, 0.75) + rng.uniform(0.2, 0.6) * glow).astype(np.float32)[:, :, None]
 
 
 def _car_lines(scene: NDArray[np.float32], rng: np.random.Generator, my: int, h: int) -> None:

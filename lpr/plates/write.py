@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -30,13 +30,12 @@ from ..files import writable_folder, write_text
 from ..formats import load_format, load_formats
 from ..types import InputError
 from .camera import photograph
-from .draw import draw_plate, draw_plate_parameters
-from .hardness import draw_track, level
+from .codec import check_codec
+from .draw import PlateDraws, draw_plate, draw_plate_parameters, record
+from .hardness import FrameDraws, TrackDraws, draw_track, level
 from .scene import build_scene
 from .texts import Split, TrackPlan, plan_tracks
-
-#: Raised when a change makes other pictures from the same seed, so that a half-made set is not mixed.
-GENERATOR = 1
+from .wear import WearDraws, apply_wear, draw_wear
 
 #: Tracks a worker makes per request: enough to hide the cost of asking, few enough for an even progress bar.
 _CHUNK = 8
@@ -55,6 +54,7 @@ class _Job:
     seed: int
     hardness: str
     split: Split
+    codec: str
 
 
 def write_tracks(
@@ -65,6 +65,7 @@ def write_tracks(
     *,
     split: Split = "train",
     formats: Sequence[str] = ("brazilian", "mercosur"),
+    codec: str = "jpeg",
     workers: int = 0,
     progress: bool = True,
 ) -> Path:
@@ -72,24 +73,25 @@ def write_tracks(
 
     train: DIR/Scenario-A/LAYOUT/track_00001/{lr,hr}-00i.png with annotations.json, Scenario-B as .jpg.
     test: DIR/track_10001/lr-00i.jpg alone; beside DIR stand NAME_truth.csv (track_id, text, layout, scenario) and
-    NAME_synthetic.jsonl (every draw). `workers` 0 takes one process a core, 1 none beside this one. InputError for
-    a count below 1, unknown hardness or format, and a folder that is not this set's or cannot be written.
+    NAME_synthetic.jsonl (every draw). `codec` is what Scenario B's frames went through, "jpeg" or "h264". `workers` 0 takes one process a core, 1 none beside this one. InputError for
+    a count below 1, unknown hardness, format or codec, and a folder that is not this set's or cannot be written.
     """
     if n < 1:
         raise InputError(f"the number of tracks must be at least 1, not {n}")
-    level(hardness)
+    check_codec(codec)
     specs = load_formats(formats)
     out = Path(out).resolve()
     arguments = {
-        "generator": GENERATOR,
+        "generator": level(hardness).generator,
         "tracks": n,
         "hardness": hardness,
         "seed": seed,
         "split": split,
         "formats": list(formats),
+        "codec": codec,
     }
     _claim(out, arguments)
-    jobs = [_Job(out, plan, seed, hardness, split) for plan in plan_tracks(n, seed, split, specs)]
+    jobs = [_Job(out, plan, seed, hardness, split, codec) for plan in plan_tracks(n, seed, split, specs)]
     try:
         shutil.rmtree(out / ".partial", ignore_errors=True)
         todo = [job for job in jobs if not (out / job.plan.folder).exists()]
@@ -114,6 +116,9 @@ def _claim(out: Path, arguments: dict[str, Any]) -> None:
             before = json.loads(marker.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             before = None
+        if isinstance(before, dict):
+            # Sets made before there was a choice of codec do not name theirs.
+            before = {"codec": "jpeg", **before}
         if before != arguments:
             changed = [key for key in arguments if not isinstance(before, dict) or before.get(key) != arguments[key]]
             raise InputError(
@@ -176,20 +181,27 @@ def _write_chunk(jobs: list[_Job]) -> int:
     return len(jobs)
 
 
-def _draws(job: _Job) -> tuple[Any, Any, Any]:
+def _draws(job: _Job) -> tuple[PlateDraws, WearDraws | None, TrackDraws, tuple[FrameDraws, ...]]:
     """Everything random of a track. A plate's own draws depend on its text, so a repeated plate is the same car."""
     plate_format = load_format(job.plan.format)
-    plate_rng = np.random.default_rng([job.seed, 1, zlib.crc32(job.plan.text.encode())])
-    plate = draw_plate_parameters(plate_rng, plate_format, job.plan.text)
+    hard = level(job.hardness)
+    own = zlib.crc32(job.plan.text.encode())
+    plate = draw_plate_parameters(np.random.default_rng([job.seed, 1, own]), plate_format, job.plan.text)
+    wear = None
+    if hard.worn:
+        wear = draw_wear(np.random.default_rng([job.seed, 3, own]), plate_format.drawing["size_mm"])
+        plate = replace(plate, stroke=round(plate.stroke * wear.stroke, 3))
     track_rng = np.random.default_rng([job.seed, 2, job.plan.index])
-    track, frames = draw_track(track_rng, job.plan.scenario, level(job.hardness), hr=job.split == "train")
-    return plate, track, frames
+    track, frames = draw_track(track_rng, job.plan.scenario, hard, hr=job.split == "train")
+    return plate, wear, track, frames
 
 
 def _write_track(job: _Job) -> None:
     """Draw, photograph and store one track."""
-    plate, track, frames = _draws(job)
+    plate, wear, track, frames = _draws(job)
     picture, outline = draw_plate(load_format(job.plan.format), job.plan.text, plate)
+    if wear:
+        picture, outline = apply_wear(picture, outline, wear)
     scene = build_scene(
         picture,
         outline,
@@ -198,12 +210,13 @@ def _write_track(job: _Job) -> None:
         shade=track.shade,
         frame=plate.frame,
         texture=plate.texture,
+        worn=wear is not None,
     )
     suffix = ".png" if job.plan.scenario == "A" else ".jpg"
     files: dict[str, bytes] = {}
     corners: dict[str, dict[str, list[int]]] = {}
-    for frame in frames:
-        image, points = photograph(scene, track, frame)
+    photographs = photograph(scene, track, frames, job.codec if job.plan.scenario == "B" else "jpeg")
+    for frame, (image, points) in zip(frames, photographs, strict=True):
         name = frame.name + suffix
         options = [] if suffix == ".png" else [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
         _, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
@@ -238,12 +251,13 @@ def _store(folder: Path, aside: Path, files: dict[str, bytes]) -> None:
 
 def _record(job: _Job) -> dict[str, Any]:
     """Every draw of a track, as plain values."""
-    plate, track, frames = _draws(job)
+    plate, wear, track, frames = _draws(job)
     return {
-        "generator": GENERATOR,
+        "generator": level(job.hardness).generator,
         "seed": job.seed,
         "hardness": job.hardness,
-        "plate": asdict(plate),
+        "plate": record(plate),
+        **({"wear": asdict(wear)} if wear else {}),
         "track": asdict(track),
         "frames": [asdict(frame) for frame in frames],
     }

@@ -38,11 +38,11 @@ def train(config: Config, data: Path, run_path: Path, *, resume: bool = False) -
     """
     run = RunFolder(run_path)
     state: dict[str, Any] | None = None
-    if resume:
+    if not resume:
+        run.require_new()
+    elif not run.killed_at_birth:
         state = read_state(run.last)
         check_same_config(state["config"], config, run.path)
-    else:
-        run.require_new()
 
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
@@ -258,7 +258,8 @@ class _Loop:
         position.stale = 0 if better else position.stale + 1
         if plateau_reached(self.config.train, position.stale):
             position.reductions += 1
-        means = self.means()
+        # Epoch 0, the start of a fine-tuning, has trained nothing.
+        means = self.means() if position.sums else {}
         figures = means | scores.shares()
         for name, value in figures.items():
             self.writer.add_scalar(name, value, position.step)
@@ -267,7 +268,8 @@ class _Loop:
         counts = {"epoch": position.epoch, "step": position.step, "images": position.images, "best": int(better)}
         self.run.append_log(counts | {name: f"{value:.6g}" for name, value in figures.items()})
         self.display.line(
-            f"epoch {position.epoch}/{self.config.train.epochs}: {describe(means)}; {scores.tracks} held-out tracks: "
+            f"epoch {position.epoch}/{self.config.train.epochs}: "
+            f"{describe(means) if means else 'before training'}; {scores.tracks} held-out tracks: "
             f"exact {scores.exact:.1%} (single frame {scores.exact_single:.1%}), characters {scores.characters:.1%}"
             + (", the best so far" if better else "")
         )

@@ -51,9 +51,15 @@ class RunFolder:
         self.tensorboard = path / "tb"
         self.predictions = path / "val_predictions.jsonl"
 
+    @property
+    def killed_at_birth(self) -> bool:
+        """Whether a run began here but was killed before its first state was on disk: resuming it is starting it."""
+        return self.config.is_file() and not self.last.exists()
+
     def require_new(self) -> None:
         """InputError if something is there already."""
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        # Hidden files do not count: they are what a kill leaves of a file that was being written.
+        if self.path.exists() and not (self.path.is_dir() and all(p.name.startswith(".") for p in self.path.iterdir())):
             raise InputError(
                 "is there already", where=self.path, fix="continue that run with --resume, or choose another --run"
             )
