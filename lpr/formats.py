@@ -32,7 +32,7 @@ class PlateFormat:
 
     `templates`: see the module. `layout`: the value of `plate_layout` in the competition's annotations.
     `prior`: how common it is among the formats it is weighed against (relative). `drawing`: sizes in mm, colours
-    and characters for `lpr.plates`, unused elsewhere.
+    and characters for `lpr.plates`, unused elsewhere. `path`: the file that it was read from.
     """
 
     name: str
@@ -40,6 +40,7 @@ class PlateFormat:
     layout: str
     prior: float = 1.0
     drawing: Mapping[str, Any] = field(default_factory=dict)
+    path: Path | None = field(default=None, compare=False)
 
     @property
     def max_length(self) -> int:
@@ -133,7 +134,7 @@ def load_format(name: str) -> PlateFormat:
     drawing = data.get("drawing") or {}
     if not isinstance(drawing, dict):
         raise InputError("`drawing` must hold `name: value` lines", where=path)
-    return PlateFormat(path.stem, tuple(templates), str(data.get("layout", path.stem)), float(prior), drawing)
+    return PlateFormat(path.stem, tuple(templates), str(data.get("layout", path.stem)), float(prior), drawing, path)
 
 
 def load_formats(names: Sequence[str]) -> tuple[PlateFormat, ...]:

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from .cli import Parser, console, run, show_problems
@@ -96,9 +96,8 @@ def _read_all(reader, tracks, out: Path, strict: bool) -> list[Prediction]:  # t
             if strict and (prediction.problems or not prediction.per_frame):
                 found = prediction.problems or (Problem(prediction.track_id, "has no readable LR frame"),)
                 raise InputError(found[0].what, where=found[0].where, fix=found[0].fix)
-            audit = {**reader.audit, "time": datetime.now(UTC).isoformat(timespec="seconds")}
-            lines.write(json.dumps(to_record(prediction, audit), ensure_ascii=False) + "\n")
-            # What the summary and the zip need; a frame's own reading is in the file already.
+            lines.write(json.dumps(to_record(prediction, reader.audit()), ensure_ascii=False) + "\n")
+            # What the summary, the pictures and the zip need; the rest is in the file already.
             slim = tuple(replace(r, char_probs=(), spans=()) for r in prediction.per_frame)
             predictions.append(replace(prediction, per_frame=slim, runners_up=()))
     return predictions

@@ -18,9 +18,11 @@ from .config import load_config
 from .data.images import preprocess, read_frames, read_image
 from .decode.confidence import Calibration
 from .decode.decode import decode_track
+from .decode.records import audit_record
 from .formats import load_formats, worst_case_steps
 from .model.checkpoint import load
-from .types import Frame, InputError, Posteriors, Prediction, Problem, Track
+from .model.inference import posteriors_of
+from .types import InputError, Posteriors, Prediction, Problem, Track
 
 SHIPPED_WEIGHTS = Path(__file__).resolve().parent / "weights"
 
@@ -56,7 +58,7 @@ class Reader:
 
     Args:
         checkpoint: a file, `best` folder or run folder; None chooses as `find_checkpoint` does.
-        settings: `section.key=value` overrides of the checkpoint's configuration; only `read.*` has an effect.
+        settings: `read.key=value` overrides of the checkpoint's configuration.
         device: torch device name; None takes the GPU where there is one.
 
     Raises:
@@ -70,6 +72,8 @@ class Reader:
         settings: Sequence[str] = (),
         device: str | None = None,
     ) -> None:
+        if foreign := [setting for setting in settings if not setting.strip().startswith("read.")]:
+            raise InputError(f"--set {foreign[0]}: a checkpoint fixes all settings but read.*")
         path, self.chosen = find_checkpoint(checkpoint)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.checkpoint = load(path, self.device)
@@ -82,32 +86,24 @@ class Reader:
         self.calibration = Calibration.from_dict(stored) if stored else None
         if self.model.steps < (needed := worst_case_steps(self.formats)):
             raise InputError(
-                f"gives {self.model.steps} CTC steps, the formats {', '.join(self.config.read.formats)} need up to {needed}",
+                f"gives {self.model.steps} CTC steps, {' and '.join(self.config.read.formats)} can need {needed}",
                 where=self.checkpoint.path,
                 fix="choose formats that it serves, or train with a larger input.width",
             )
 
-    @property
-    def _input_shape(self) -> tuple[int, int, int]:
-        size = self.config.input
-        return size.channels, size.height, size.width
-
-    @property
     def audit(self) -> dict[str, Any]:
-        """What every prediction's audit record says about how it was made (its time is added when it is written)."""
-        return {
-            "model_hash": self.checkpoint.hash,
-            "checkpoint": self.checkpoint.path.name,
-            "config": {"input": self.config.input.model_dump(), "read": self.config.read.model_dump()},
-        }
+        """The audit record of predictions made now: model hash, checkpoint, configuration, version, time."""
+        return audit_record(self.checkpoint.hash, self.checkpoint.path.name, self.config)
 
     def read(self, frames: Sequence[FrameLike] | FrameLike, track_id: str = "track") -> Prediction:
         """Read one plate from one or more frames of it, files or pixels (see `FrameLike`), in any order.
 
+        Frames may also be one array uint8 (F, H, W, 3).
+
         A frame that cannot be read is named in `Prediction.problems`; without any readable frame the confidence
         is 0.0.
         """
-        if isinstance(frames, (str, os.PathLike, np.ndarray)):
+        if isinstance(frames, (str, os.PathLike)) or (isinstance(frames, np.ndarray) and frames.ndim < 4):
             frames = [frames]
         images, files, problems = [], [], []
         for number, frame in enumerate(frames, start=1):
@@ -119,9 +115,10 @@ class Reader:
                 continue
             images.append(preprocess(pixels, self.config.input))
             files.append(name)
-        stack = np.stack(images) if images else np.zeros((0, *self._input_shape), np.uint8)
-        posteriors = self._posteriors([(track_id, stack, tuple(files))])
-        return self._decode(posteriors[0], tuple(problems))
+        size = self.config.input
+        stack = np.stack(images) if images else np.zeros((0, size.channels, size.height, size.width), np.uint8)
+        found = posteriors_of(self.model, [(track_id, stack, files)], self.checkpoint.alphabet)
+        return self._decode(found[0], tuple(problems))
 
     def read_tracks(self, tracks: Iterable[Track]) -> Iterator[Prediction]:
         """Read tracks as a stream, one Prediction each and in their order; memory does not grow with their number.
@@ -139,36 +136,14 @@ class Reader:
             while ahead:
                 batch, ahead = ahead, start()
                 loaded = [(track, *future.result()) for track, future in batch]
-                posteriors = self._posteriors(
-                    [(track.id, images, _names(frames)) for track, images, frames, _ in loaded]
-                )
-                for one, (*_, problems) in zip(posteriors, loaded, strict=True):
+                stacks = [(track.id, images, [f.path.name for f in frames]) for track, images, frames, _ in loaded]
+                found = posteriors_of(self.model, stacks, self.checkpoint.alphabet)
+                for one, (*_, problems) in zip(found, loaded, strict=True):
                     yield self._decode(one, problems)
-
-    def _posteriors(self, stacks: Sequence[tuple[str, NDArray[np.uint8], tuple[str, ...]]]) -> list[Posteriors]:
-        """One pass of the network over the frames (F, C, H, W) of several tracks."""
-        images = np.concatenate([images for _, images, _ in stacks])  # (sum F, C, H, W)
-        log_probs = self._log_probs(images) if len(images) else np.zeros((0, 0, 0), np.float32)
-        result, start = [], 0
-        for track_id, frames, files in stacks:
-            rows = log_probs[start : start + len(frames)]
-            start += len(frames)
-            result.append(Posteriors(track_id, tuple(rows), self.checkpoint.alphabet, files))
-        return result
-
-    def _log_probs(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """uint8 (B, C, H, W) -> float32 (B, T, C) log-posteriors."""
-        with torch.inference_mode():
-            result: NDArray[np.float32] = self.model(torch.from_numpy(images).to(self.device)).float().cpu().numpy()
-        return result
 
     def _decode(self, posteriors: Posteriors, problems: tuple[Problem, ...]) -> Prediction:
         prediction = decode_track(posteriors, self.config.read, self.formats, self.calibration)
         return replace(prediction, problems=problems) if problems else prediction
-
-
-def _names(frames: Sequence[Frame]) -> tuple[str, ...]:
-    return tuple(frame.path.name for frame in frames)
 
 
 def _as_rgb(pixels: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:

@@ -12,7 +12,6 @@ from (last.pt).
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,9 +39,6 @@ def main(argv: Sequence[str]) -> int:
         layers = [str(args.run / "config.yaml")] if (args.run / "config.yaml").is_file() else []
     config = load_config(layers, args.set)
 
-    # OpenMP's threads shall sleep while they wait, not spin: with one busy neighbour on two cores, two spinning threads
-    # trained 18 images/s and two sleeping ones 144. It is read once, when torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # torch takes seconds to import; wrong arguments are answered before.
     from .training.loop import train
 

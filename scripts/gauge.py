@@ -31,7 +31,7 @@ def load_reader() -> Callable[[Image], str]:
     try:
         from rapidocr_onnxruntime import RapidOCR
     except ImportError:
-        sys.exit("error: rapidocr-onnxruntime is missing\n  python -m venv ENV && ENV/bin/pip install rapidocr-onnxruntime")
+        sys.exit("error: rapidocr-onnxruntime is missing\n  pip install it in an environment of its own")
     # One thread a session: the gauge shares its machine with training runs.
     engine = RapidOCR(intra_op_num_threads=1)
 

@@ -123,26 +123,48 @@ def before_first(prob: Floats) -> Floats:
     return np.concatenate([np.ones((1, prob.shape[1])), blanks[:-1]])[:, :, None]
 
 
-class Blanks:
-    """The blanks of a batch of sequences, prepared for `grow`."""
+class Grower:
+    """Adds characters to prefixes of a batch of sequences, prob (T, N, C)."""
 
     def __init__(self, prob: Floats) -> None:
-        self.factors = _doubled(prob[:, :, :1])
+        self.blank = prob[:, :, :1]
+        self._blanks = _doubled(self.blank)
 
-    def grow(self, before: Floats, emit: Floats) -> tuple[Floats, Floats]:
-        """Add a character: its `before` (the prefix's starts or equal) and probabilities, both (T, N, K) -> new starts
-        and equal.
+    def grow(self, before: Floats, emit: Floats) -> Floats:
+        """Put a character behind prefixes: (T, N, K) their starts (or equal) and its probabilities -> (T, N, K) `ends`,
+        the probability that the character ends at step t.
         """
         ends = emit * before
-        _scan(ends, _doubled(emit))  # on the character: ends[t] = emit[t] (before[t] + ends[t - 1])
+        _scan(ends, emit)  # ends[t] = emit[t] (before[t] + ends[t - 1])
+        return ends
+
+    def follow(self, ends: Floats) -> tuple[Floats, Floats]:
+        """The `starts` and `equal` of prefixes whose last character ends as given, all (T, N, K)."""
         after = np.zeros_like(ends)
-        np.multiply(ends[:-1], self.factors[0][1:], out=after[1:])
-        _scan(after, self.factors)  # on the blanks behind it: after[t] = blank[t] (ends[t - 1] + after[t - 1])
+        np.multiply(ends[:-1], self.blank[1:], out=after[1:])
+        _scan(after, self.blank, self._blanks)  # after[t] = blank[t] (ends[t - 1] + after[t - 1])
         equal = np.zeros_like(ends)
         equal[1:] = after[:-1]
         starts = equal.copy()
         starts[1:] += ends[:-1]
         return starts, equal
+
+
+#: Elements a step from which numpy's overhead no longer counts, so that T short passes beat log2 T full ones.
+LARGE = 4096
+
+
+def _scan(value: Floats, factor: Floats, products: Sequence[Floats] | None = None) -> None:
+    """x[t] = value[t] + factor[t] x[t - 1] in place; `products`: the factors' `_doubled`, if at hand."""
+    if value[0].size >= LARGE:
+        for t in range(1, len(value)):
+            value[t] += factor[t] * value[t - 1]
+        return
+    # In log2 T passes instead of T (Hillis and Steele 1986).
+    for k, product in enumerate(products or _doubled(factor)):
+        lag = 1 << k
+        if lag < len(value):
+            value[lag:] += product[lag:] * value[:-lag]
 
 
 def _doubled(factor: Floats) -> list[Floats]:
@@ -154,11 +176,3 @@ def _doubled(factor: Floats) -> list[Floats]:
         result.append(product)
         lag *= 2
     return result
-
-
-def _scan(value: Floats, products: Sequence[Floats]) -> None:
-    """x[t] = value[t] + factor[t] x[t - 1] in place, in log2 T passes instead of T (Hillis and Steele 1986)."""
-    for k, product in enumerate(products):
-        lag = 1 << k
-        if lag < len(value):
-            value[lag:] += product[lag:] * value[:-lag]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..formats import PlateFormat
 from ..types import InputError
-from .bounds import Blanks, Edges, Floats, Ints, before_first, build_edges, reach
+from .bounds import Edges, Floats, Grower, Ints, before_first, build_edges, reach
 from .ctc import clean, text_log_probs
 from .trie import build_trie, spellings
 
@@ -232,7 +232,7 @@ class _Batch:
 
     def __init__(self, prob: Floats, weight: Floats, edges: Edges, scale: Floats | None = None) -> None:
         self.prob, self.weight, self.edges, self.scale = prob, weight, edges, scale
-        self.blanks = Blanks(prob)
+        self.grower = Grower(prob)
         self.reach = reach(prob, edges, scale)
         self.seen = np.zeros((*weight.shape, len(edges.code)))  # logs of what the last run's best prefixes can reach
 
@@ -309,7 +309,7 @@ class _Batch:
             node = edges.beyond[begin:end][edge]
             row, chosen, doubled = (np.repeat(x, frames, axis=0) for x in (row, chosen, chosen == last))  # (B F, K)
             before = np.where(doubled, equal[:, arrays, row], starts[:, arrays, row])
-            starts, equal = self.blanks.grow(before, self.prob[:, arrays, chosen])
+            starts, equal = self.grower.follow(self.grower.grow(before, self.prob[:, arrays, chosen]))
         return leaves[:, :n], leaf_codes[:, :n], np.maximum(missed, leaves[:, n])
 
 

@@ -5,16 +5,32 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from .. import __version__
 from ..types import InputError, Prediction, Problem, Reading
+
+if TYPE_CHECKING:
+    from ..config import Config
+
+
+def audit_record(model_hash: str, checkpoint: str, config: Config) -> dict[str, Any]:
+    """How predictions made now are made: which weights, which settings, which version, and when (UTC)."""
+    return {
+        "model_hash": model_hash,
+        "checkpoint": checkpoint,
+        "config": {"input": config.input.model_dump(mode="json"), "read": config.read.model_dump(mode="json")},
+        "lpr_version": __version__,
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
 
 
 def to_record(prediction: Prediction, audit: Mapping[str, Any]) -> dict[str, Any]:
     """Plain values of a prediction, free of NaN and infinities: a log_prob of -inf becomes None.
 
-    `audit`: model_hash, checkpoint, config, lpr_version, time. Probabilities keep 6 decimals, except confidence,
+    `audit`: see `audit_record`. Probabilities keep 6 decimals, except confidence,
     which is kept whole so that raw values can be calibrated from the file.
     """
     return {

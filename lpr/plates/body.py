@@ -27,7 +27,7 @@ def draw_body(size: tuple[int, int], plate: Box, body: tuple[int, int, int], rng
         _hollow(light, plate, rng)
     elif kind < 0.55:
         # A black bumper, grille or backing plate behind the whole plate.
-        x, y, w, h = plate
+        _, y, _, h = plate
         low, high = y - int(rng.integers(4, 60)), y + h + int(rng.integers(4, 60))
         light[low:high] = rng.uniform(20, 110)
     _shade(light, plate, rng)

@@ -70,9 +70,10 @@ def _h264(group: Sequence[tuple[Image, FrameDraws]], quality: int) -> list[Image
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         # One thread and no look-ahead: the same frames give the same bytes on any number of cores.
         crf = float(np.interp(quality, *_CRF))
-        options = {"crf": f"{crf:.1f}", "preset": "veryfast", "bf": "0", "threads": "1"}
+        options: dict[str, str] = {"crf": f"{crf:.1f}", "preset": "veryfast", "bf": "0", "threads": "1"}
         stream.codec_context.thread_count = 1
-        stream.options = options | {"x264-params": "rc-lookahead=0:sync-lookahead=0:sliced-threads=0"}
+        options["x264-params"] = "rc-lookahead=0:sync-lookahead=0:sliced-threads=0"
+        stream.options = options
         for picture, frame in group:
             x, y = frame.grid
             right, below = width - picture.shape[1] - x, height - picture.shape[0] - y
@@ -80,7 +81,7 @@ def _h264(group: Sequence[tuple[Image, FrameDraws]], quality: int) -> list[Image
             out.mux(stream.encode(av.VideoFrame.from_ndarray(canvas, format="rgb24")))
         out.mux(stream.encode(None))
     data.seek(0)
-    with av.open(data, format="h264") as source:
+    with av.open(data, "r", format="h264") as source:
         source.streams.video[0].codec_context.thread_count = 1
         decoded = [frame.to_ndarray(format="rgb24") for frame in source.decode(video=0)]
     return [

@@ -120,6 +120,12 @@ def variant_of(spec: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return {**spec, **spec["variants"][name]} if name else spec
 
 
+def size_of(plate_format: PlateFormat, draws: PlateDraws) -> tuple[int, int]:
+    """Width and height of a plate in mm."""
+    width, height = variant_of(plate_format.drawing, draws.setting.variant if draws.setting else "")["size_mm"]
+    return width, height
+
+
 def fits(template: str, text: str) -> bool:
     """Whether `text` obeys one template."""
     return len(template) == len(text) and all(c in allowed(t) for c, t in zip(text, template, strict=True))
@@ -154,9 +160,7 @@ def draw_plate(
         ) from error
 
 
-def _draw(
-    spec: Mapping[str, Any], text: str, draws: PlateDraws, name: str, fonts: Path | None
-) -> tuple[Image, Image]:
+def _draw(spec: Mapping[str, Any], text: str, draws: PlateDraws, name: str, fonts: Path | None) -> tuple[Image, Image]:
     width, height = spec["size_mm"]
     colours = spec["colours"][draws.use]
     ground = np.clip(np.array(colours["ground"], float) * draws.tint, 0, 255)

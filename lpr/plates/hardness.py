@@ -30,9 +30,10 @@ class Hardness:
     ghost: largest weight of a displaced copy (double edges), ghost_px its largest distance.
     exposure: mean and standard deviation of the stops of ordinary tracks. near_jump multiplies the exposure jumps of
     HR frames, near_lift is the share of their darkness that very dark tracks lose on the way to the camera, near_blur
-    multiplies the blur of HR frames. dark_noise multiplies the noise of very dark tracks, which cameras smooth. black: share of the tone
-    curve that is crushed. fill: mean share of the crop's width that the plate takes. worn: plates get bolts, frames,
-    stickers, wear and reflections (lpr/plates/wear.py) and the car its details (body.py).
+    multiplies the blur of HR frames. dark_noise multiplies the noise of very dark tracks, which cameras smooth.
+    black: share of the tone curve that is crushed. fill: mean share of the crop's width that the plate takes.
+    worn: plates get bolts, frames, stickers, wear and reflections (wear.py) and the car its details (body.py).
+    veil: range of the white that glare lays over everything.
     generator: raised when a change makes other pictures from the same seed, so that a half-made set is not mixed.
     """
 
@@ -66,6 +67,7 @@ class Hardness:
     dark_noise: float
     black: Range
     fill: float
+    veil: Range
 
 
 LEVELS = {
@@ -75,7 +77,8 @@ LEVELS = {
         blur_px=(0.25, 0.5), motion_px=(0.0, 0.6), noise=(0.002, 0.010), sharpen=(0.2, 0.9), halo_px=(0.7, 1.1),
         quality=(70, 92), native=(1.0, 1.2), dark=0.03, blown=0.03, night=0.15, rain=0.1, glare=0.05,
         jump_stops=0.05, jump_share=0.02, tilt_deg=0.4, shift_px=0.4, ghost=0.0, ghost_px=0.0, yaw_deg=8, roll_deg=3,
-        exposure=(0.0, 0.35), near_jump=1.0, near_lift=0.0, near_blur=(1.0, 2.2), dark_noise=1.0, black=(0.0, 0.12), fill=0.83,
+        exposure=(0.0, 0.35), near_jump=1.0, near_lift=0.0, near_blur=(1.0, 2.2), dark_noise=1.0,
+        black=(0.0, 0.12), fill=0.83, veil=(0.03, 0.2),
     ),
     # The look of the nine real tracks in figures of the competition: one frame alone is often unreadable.
     "hard": Hardness(
@@ -84,7 +87,16 @@ LEVELS = {
         quality=(25, 65), native=(0.75, 1.15), dark=0.15, blown=0.12, night=0.3, rain=0.2, glare=0.06,
         jump_stops=0.06, jump_share=0.05, tilt_deg=1.1, shift_px=0.65, ghost=0.35, ghost_px=1.6, yaw_deg=20, roll_deg=6,
         exposure=(-0.5, 0.55), near_jump=0.2, near_lift=0.45, near_blur=(0.85, 1.75),
-        dark_noise=0.5, black=(0.04, 0.20), fill=0.845,
+        dark_noise=0.5, black=(0.04, 0.20), fill=0.845, veil=(0.02, 0.12),
+    ),
+    # Photographs by phone or gate camera, as in the folders of single plates: near, but at any angle.
+    "photo": Hardness(
+        generator=2, worn=True,
+        blur_px=(0.3, 1.8), motion_px=(0.0, 2.0), noise=(0.001, 0.015), sharpen=(0.0, 1.5), halo_px=(0.8, 1.5),
+        quality=(45, 95), native=(0.35, 1.1), dark=0.16, blown=0.05, night=0.0, rain=0.0, glare=0.05,
+        jump_stops=0.0, jump_share=0.0, tilt_deg=1.0, shift_px=2.0, ghost=0.0, ghost_px=0.0, yaw_deg=40, roll_deg=8,
+        near_jump=1.0, near_lift=0.0, near_blur=(1.0, 1.0), dark_noise=1.0,
+        exposure=(-0.3, 0.5), black=(0.0, 0.08), fill=0.86, veil=(0.02, 0.15),
     ),
 }  # fmt: skip
 
@@ -163,12 +175,14 @@ class FrameDraws:
 
 #: Exposure above the right one at which black characters still leave a grey trace.
 _MOST_STOPS = 1.35
+#: Degrees from which a plate is too foreshortened to be labelled.
+_MOST_YAW = 45
 #: Exposure below which a track counts as very dark.
 _DARK = -2.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Sizes:
+class Sizes:
     """Crop widths in px of lr-005 and hr-001: median and sigma of the natural logarithm, smallest and largest.
 
     Aspect ratios are mean and standard deviation; `growth_px` is the mean from lr-001 to lr-005.
@@ -184,16 +198,19 @@ class _Sizes:
 #: Chosen so that the means over all frames are those of FACTS section 1 (a test compares them). The ends of a
 #: track lie above its mean.
 _SIZES = {
-    "A": _Sizes((46.0, 0.16, 24, 68), (86.0, 0.17, 50, 148), (2.25, 0.17), (2.35, 0.18), 3.7),
-    "B": _Sizes((48.5, 0.10, 35, 60), (138.0, 0.15, 55, 163), (2.85, 0.15), (2.85, 0.17), 2.4),
+    "A": Sizes((46.0, 0.16, 24, 68), (86.0, 0.17, 50, 148), (2.25, 0.17), (2.35, 0.18), 3.7),
+    "B": Sizes((48.5, 0.10, 35, 60), (138.0, 0.15, 55, 163), (2.85, 0.15), (2.85, 0.17), 2.4),
 }
 
 
 def draw_track(
-    rng: np.random.Generator, scenario: str, hard: Hardness, *, hr: bool = True
+    rng: np.random.Generator, scenario: str, hard: Hardness, *, hr: bool = True, sizes: Sizes | None = None
 ) -> tuple[TrackDraws, tuple[FrameDraws, ...]]:
-    """Draw one track of `scenario` ("A" daylight, "B" day, night and rain): five LR frames, then five HR if wanted."""
-    sizes = _SIZES[scenario]
+    """Draw one track of `scenario` ("A" daylight, "B" day, night and rain): five LR frames, then five HR if wanted.
+
+    `sizes` are the scenario's own unless given.
+    """
+    sizes = sizes or _SIZES[scenario]
     night = scenario == "B" and rng.random() < hard.night
     rain = scenario == "B" and rng.random() < hard.rain
     kind = rng.random()
@@ -216,9 +233,9 @@ def draw_track(
         rain=rain,
         light=_colour((1 + warmth + blue, 1 + 0.4 * blue, 1 - warmth - blue)),
         stops=round(float(stops), 3),
-        veil=round(float(rng.uniform(0.03, 0.2)) if rng.random() < hard.glare else 0.0, 3),
+        veil=round(float(rng.uniform(*hard.veil)) if rng.random() < hard.glare else 0.0, 3),
         shade=round(float(rng.uniform(0.0, 0.5)) if rng.random() < 0.3 else 0.0, 3),
-        yaw_deg=round(float(rng.normal(0, hard.yaw_deg / 2)), 2),
+        yaw_deg=round(float(np.clip(rng.normal(0, hard.yaw_deg / 2), -_MOST_YAW, _MOST_YAW)), 2),
         pitch_deg=round(float(rng.uniform(2, 22)), 2),
         roll_deg=round(float(rng.normal(0, hard.roll_deg / 2)), 2),
         blur_px=_pick(rng, hard.blur_px),
@@ -241,12 +258,12 @@ def draw_track(
 
 
 def _frame(
-    rng: np.random.Generator, hard: Hardness, sizes: _Sizes, kind: str, index: int, crop: float, stops: float
+    rng: np.random.Generator, hard: Hardness, sizes: Sizes, kind: str, index: int, crop: float, stops: float
 ) -> FrameDraws:
     low, high = (sizes.lr if kind == "lr" else sizes.hr)[2:]
     width = int(np.clip(round(crop + rng.normal(0, 0.35)), low, high))
     mean, sd = sizes.lr_aspect if kind == "lr" else sizes.hr_aspect
-    aspect = float(np.clip(rng.normal(mean, sd * 0.35), 1.8, 3.5))
+    aspect = float(np.clip(rng.normal(mean, sd * 0.35), 1.8, max(3.5, mean)))
     fill = float(np.clip(rng.normal(hard.fill, 0.03), 0.75, 0.90))
     jump = rng.normal(0, hard.jump_stops)
     if rng.random() < hard.jump_share:

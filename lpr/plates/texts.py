@@ -43,14 +43,32 @@ def bucket(text: str) -> str:
 
 
 def sample_text(rng: np.random.Generator, plate_format: PlateFormat) -> str:
-    """Draw a text as it is met on the road: `first_letters` and `letters` of the format's drawing weigh letters."""
-    template = plate_format.templates[int(rng.integers(len(plate_format.templates)))]
+    """Draw a text as it is met on the road, by these fields of the format's drawing, all optional.
+
+    `template_weights` weigh the templates; `first_letters` and `letters` weigh letters; `prefixes` are what templates
+    that begin with two letters begin with; `digits: {bounds: {-2: [1, 58]}}` bounds the number at a position.
+    """
+    spec = plate_format.drawing
+    weights = spec.get("template_weights")
+    if weights:
+        shares = np.array(weights, float) / sum(weights)
+        template = plate_format.templates[int(rng.choice(len(shares), p=shares))]
+    else:
+        template = plate_format.templates[int(rng.integers(len(plate_format.templates)))]
     favoured: dict[int, Mapping[str, float]] = {
-        int(position) - 1: weights for position, weights in plate_format.drawing.get("letters", {}).items()
+        int(position) - 1: group for position, group in spec.get("letters", {}).items()
     }
-    if first := plate_format.drawing.get("first_letters"):
+    if first := spec.get("first_letters"):
         favoured[0] = first
-    return "".join(_character(rng, allowed(symbol), favoured.get(i, {})) for i, symbol in enumerate(template))
+    text = "".join(_character(rng, allowed(symbol), favoured.get(i, {})) for i, symbol in enumerate(template))
+    if template.startswith("LL") and (prefixes := spec.get("prefixes")):
+        prefix = str(prefixes[int(rng.integers(len(prefixes)))])
+        text = prefix + text[len(prefix) :]
+    for place, (low, high) in spec.get("digits", {}).get("bounds", {}).items():
+        width = len(str(high))
+        start = len(text) + place if place < 0 else place - 1
+        text = text[:start] + f"{int(rng.integers(low, high + 1)):0{width}d}" + text[start + width :]
+    return text
 
 
 def _character(rng: np.random.Generator, characters: str, favoured: Mapping[str, float]) -> str:
@@ -84,7 +102,7 @@ def plan_tracks(n: int, seed: int, split: Split, formats: Sequence[PlateFormat])
                 if scenario == "A" and earlier and rng.random() < _REPEATED:
                     text = earlier[int(rng.integers(len(earlier)))]
                 else:
-                    text = _fresh(rng, plate_format, "test" if split == "test" else scenario, seen)
+                    text = fresh_text(rng, plate_format, ("test" if split == "test" else scenario,), seen)
                 earlier.append(text)
                 number = start + len(plans)
                 name = f"track_{number:05d}"
@@ -101,10 +119,11 @@ def _swap(place: TrackPlan, content: TrackPlan) -> TrackPlan:
     return TrackPlan(place.index, place.id, place.folder, content.scenario, content.format, content.text)
 
 
-def _fresh(rng: np.random.Generator, plate_format: PlateFormat, group: str, seen: set[str]) -> str:
+def fresh_text(rng: np.random.Generator, plate_format: PlateFormat, groups: Sequence[str], seen: set[str]) -> str:
+    """A text of one of the groups that is not in `seen`; it is added there. InputError when they run out."""
     for _ in range(_ATTEMPTS):
         text = sample_text(rng, plate_format)
-        if bucket(text) == group and text not in seen:
+        if bucket(text) in groups and text not in seen:
             seen.add(text)
             return text
     raise InputError(

@@ -69,7 +69,7 @@ def draw_wear(rng: np.random.Generator, size_mm: tuple[int, int]) -> WearDraws:
         bolts=tuple(int(c) for c in rng.integers(20, 215, 2 if kind[0] < 0.5 else 4)) if kind[0] < 0.7 else (),
         sticker=sticker,
         bend_mm=(round(float(rng.normal(0, 2.5)), 1), round(float(rng.normal(0, 4.0)) if kind[3] < 0.25 else 0.0, 1)),
-        streak=round(float(rng.uniform(15, 110)) if kind[4] < 0.3 else 0.0, 1),
+        streak=round(float(rng.uniform(15, 80)) if kind[4] < 0.25 else 0.0, 1),
         streak_at=(round(float(rng.uniform(0, 1)), 3), round(float(rng.uniform(15, 110)), 1)),
         cover=cover,
         strip_mm=int(rng.integers(8, 18)) if kind[5] < 0.12 else 0,

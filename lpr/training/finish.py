@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 
 import torch
 
-from .. import __version__
 from ..config import Config
 from ..data.splits import Split
 from ..decode.confidence import fit, method_name
-from ..decode.records import to_record
+from ..decode.records import audit_record, to_record
 from ..files import write_text
 from ..model import checkpoint
 from .display import Display
@@ -38,13 +36,7 @@ def finish(run: RunFolder, config: Config, split: Split, device: torch.device, d
     extra = {"split": run.read_split(), "figures": figures, "calibration": calibration.to_dict()}
     model_hash = checkpoint.save(run.best, best.model, config, extra)
 
-    audit = {
-        "model_hash": model_hash,
-        "checkpoint": run.best.name,
-        "config": {"input": config.input.model_dump(mode="json"), "read": config.read.model_dump(mode="json")},
-        "lpr_version": __version__,
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+    audit = audit_record(model_hash, run.best.name, config)
     lines = [json.dumps(to_record(p, audit), ensure_ascii=False) for p in decode_all(read, config, calibration)]
     write_text(run.predictions, "\n".join(lines) + "\n")
     display.line(

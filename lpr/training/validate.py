@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-import numpy as np
-import torch
-
 from ..config import Config
 from ..data.images import read_frames
 from ..decode.confidence import Calibration
 from ..decode.decode import decode_track
 from ..formats import load_formats
+from ..model.inference import posteriors_of
 from ..model.recogniser import Recogniser
 from ..report.metrics import character_accuracy
 from ..types import Posteriors, Prediction, Problem, Track
@@ -50,22 +48,17 @@ def read_posteriors(model: Recogniser, tracks: Sequence[Track], config: Config) 
 
     The model is left in evaluation mode.
     """
-    device = next(model.parameters()).device
     model.eval()
     found: list[Read] = []
     for start in range(0, len(tracks), config.read.batch_tracks):
         batch = tracks[start : start + config.read.batch_tracks]
         loaded = [read_frames(track, config.input) for track in batch]
-        images = np.concatenate([frames for frames, _, _ in loaded])  # (sum of F, C, H, W)
-        log_probs = np.empty((0, 0, 0), np.float32)
-        if len(images):
-            with torch.inference_mode():
-                log_probs = model(torch.from_numpy(images).to(device)).cpu().numpy()  # (sum of F, T, C)
-        ends = np.cumsum([len(frames) for frames, _, _ in loaded])
-        for track, (_, frames, problems), end in zip(batch, loaded, ends, strict=True):
-            rows = tuple(log_probs[end - len(frames) : end])
-            names = tuple(frame.path.name for frame in frames)
-            found.append((Posteriors(track.id, rows, config.model.alphabet, names), problems))
+        stacks = [
+            (track.id, images, [frame.path.name for frame in frames])
+            for track, (images, frames, _) in zip(batch, loaded, strict=True)
+        ]
+        posteriors = posteriors_of(model, stacks, config.model.alphabet)
+        found += zip(posteriors, (problems for *_, problems in loaded), strict=True)
     return found
 
 
