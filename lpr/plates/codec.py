@@ -21,7 +21,7 @@ from .hardness import FrameDraws
 CODECS = ("jpeg", "h264")
 
 #: Constant rate factors of libx264 at JPEG qualities 25 and 92, judged by eye to leave about as much.
-_CRF = ((25.0, 92.0), (36.0, 20.0))
+_CRF = ((25.0, 92.0), (34.0, 20.0))
 
 
 def check_codec(name: str) -> None:
@@ -73,7 +73,7 @@ def _h264(group: Sequence[tuple[Image, FrameDraws]], quality: int) -> list[Image
         options: dict[str, str] = {"crf": f"{crf:.1f}", "preset": "veryfast", "bf": "0", "threads": "1"}
         stream.codec_context.thread_count = 1
         options["x264-params"] = "rc-lookahead=0:sync-lookahead=0:sliced-threads=0"
-        stream.options = options
+        stream.codec_context.options = options
         for picture, frame in group:
             x, y = frame.grid
             right, below = width - picture.shape[1] - x, height - picture.shape[0] - y

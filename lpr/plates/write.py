@@ -68,7 +68,8 @@ def write_tracks(
     test: DIR/track_10001/lr-00i.jpg alone; beside DIR stand NAME_truth.csv (track_id, text, layout, scenario) and
     NAME_synthetic.jsonl (every draw). `codec` is what Scenario B's frames went through, "jpeg" or "h264". `fonts`:
     a folder of typefaces for formats that are drawn with fonts. `workers` 0 takes one process a core, 1 none beside
-    this one. InputError for a count below 1, unknown hardness, format or codec, and a folder that is not this set's or cannot be written.
+    this one. InputError for a count below 1, unknown hardness, format or codec, and a folder that is not this set's
+    or cannot be written.
     """
     if n < 1:
         raise InputError(f"the number of tracks must be at least 1, not {n}")
