@@ -107,10 +107,12 @@ class ReadConfig(Section):
     decoder: Literal["constrained", "greedy", "beam"] = Field(
         "constrained", description="exact under the formats; greedy and beam (prefix beam search) read free text"
     )
-    fusion: Literal["log_prob_sum", "sequence", "confidence_vote", "majority_vote", "max_score", "position_vote"] = Field(
-        "log_prob_sum", description="5 to 7 points above whole-string votes in the organisers' study"
+    fusion: Literal[
+        "log_prob_sum", "sequence", "confidence_vote", "majority_vote", "max_score", "position_vote"
+    ] = Field("log_prob_sum", description="5 to 7 points above whole-string votes in the organisers' study")
+    format_priors: bool = Field(
+        False, description="weigh formats by the priors in their files; constrained, with log_prob_sum or sequence"
     )
-    format_priors: bool = Field(False, description="weigh each format by the prior in its file; needs log_prob_sum or sequence")
     batch_tracks: int = Field(32, ge=1, description="tracks read at once; bounds the memory")
 
 

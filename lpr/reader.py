@@ -121,7 +121,12 @@ class Reader:
         return self._decode(found[0], tuple(problems))
 
     def read_tracks(self, tracks: Iterable[Track]) -> Iterator[Prediction]:
-        """Read tracks as a stream, one Prediction each and in their order; memory does not grow with their number.
+        """Read tracks as a stream, one Prediction each and in their order; memory does not grow with their number."""
+        for found, problems in self.posteriors(tracks):
+            yield self._decode(found, problems)
+
+    def posteriors(self, tracks: Iterable[Track]) -> Iterator[tuple[Posteriors, tuple[Problem, ...]]]:
+        """What the network gives for each track, in their order, and the problems of its frames.
 
         Images of the next batch are decoded in threads while the network reads this one.
         """
@@ -139,7 +144,7 @@ class Reader:
                 stacks = [(track.id, images, [f.path.name for f in frames]) for track, images, frames, _ in loaded]
                 found = posteriors_of(self.model, stacks, self.checkpoint.alphabet)
                 for one, (*_, problems) in zip(found, loaded, strict=True):
-                    yield self._decode(one, problems)
+                    yield one, problems
 
     def _decode(self, posteriors: Posteriors, problems: tuple[Problem, ...]) -> Prediction:
         prediction = decode_track(posteriors, self.config.read, self.formats, self.calibration)

@@ -1,7 +1,7 @@
 """Says how hard tracks are without training: the share of frames that an off-the-shelf reader gets right.
 
-PYTHONPATH=. python scripts/gauge.py ../shared/data/lrlpr_figure_tracks     # 0 of 45 lr and 30 of 45 hr frames
-PYTHONPATH=. python scripts/gauge.py DIR/Scenario-B --tracks 80             # wanted: lr under 5 %, hr 60 to 80 %
+python scripts/gauge.py ../shared/data/lrlpr_figure_tracks     # 0 of 45 lr and 30 of 45 hr frames
+python scripts/gauge.py DIR/Scenario-B --tracks 80             # wanted: lr under 5 %, hr 60 to 80 %
 
 Needs rapidocr-onnxruntime, best in an environment of its own (it brings another OpenCV): its models lie in its wheel
 and nothing is downloaded. Its recogniser is fed the lower three quarters of a crop, where the characters are; its
@@ -19,6 +19,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from lpr.data.scan import scan
 from lpr.report.metrics import wilson

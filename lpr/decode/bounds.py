@@ -25,10 +25,11 @@ class Edges:
     """A trie as flat arrays: E edges (one character each) in G groups, in order of depth.
 
     An edge goes from a node by a class to the group's node, and either stops there (a plate) or goes on; a node where
-    a template ends while others go on has a group for each. code, group, source, bonus: (E,), bonus is the natural log
-    of the prior of the likeliest plate that the edge leads to (at most 0). first_edge: (G,) where each group begins in E.
-    first_group: (V,) where the groups of each of the V inner nodes begin in G. beyond: (E,) the inner node (as its
-    place in V) that an edge goes on to, V where it stops. levels: per depth the edges (from, to) and those that stop.
+    a template ends while others go on has a group for each. Per edge, (E,): code, its class; source, the inner node it
+    comes from (V of them, numbered from the root); bonus, the log of the prior of the likeliest plate it leads to (at
+    most 0); stops; beyond, the inner node it goes on to, V where it stops. first_edge: (G,) where each group begins
+    in E. first_group: (V,) where each inner node's groups begin in G. levels: per depth the range of its edges.
+    shortest: characters of the shortest plate.
     """
 
     code: Ints
@@ -56,8 +57,14 @@ def build_edges(templates: tuple[Spelling, ...], alphabet: str, log_priors: tupl
         for child in children[node]:
             go_bonus[node] = max(go_bonus[node], stop_bonus[child], go_bonus[child])
     inner = {node: at for at, node in enumerate(n for n in range(len(trie.parent)) if children[n])}
-    code, source, bonus, beyond, stops = [], [], [], [], []
-    first_edge, first_group, levels = [], [], []
+    code: list[int] = []
+    source: list[int] = []
+    bonus: list[float] = []
+    beyond: list[int] = []
+    stops: list[bool] = []
+    first_edge: list[int] = []
+    first_group: list[int] = []
+    levels: list[tuple[int, int]] = []
     parents: Sequence[int] = (0,)
     for nodes in trie.levels:
         begin = len(code)

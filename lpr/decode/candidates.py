@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +57,7 @@ def _lines(plain: str, length: int) -> Iterator[str]:
         return
     for bars in combinations(range(free + gaps - 1), gaps - 1) if gaps else [()]:
         edges = (-1, *bars, free + gaps - 1)
-        fills = [right - left - 1 for left, right in zip(edges, edges[1:], strict=False)] if gaps else []
+        fills = [right - left - 1 for left, right in pairwise(edges)] if gaps else []
         yield "".join(part + "?" * fill for part, fill in zip(parts, [*fills, 0], strict=True))
 
 
@@ -74,9 +74,7 @@ def matching(
     return search_tracks([arrays], build_edges(found, alphabet), alphabet, n)[0] if found else NBest((), True, 0.0)
 
 
-def char_probs(
-    arrays: Sequence[Floats], text: str, formats: Sequence[PlateFormat], alphabet: str
-) -> tuple[float, ...]:
+def char_probs(arrays: Sequence[Floats], text: str, formats: Sequence[PlateFormat], alphabet: str) -> tuple[float, ...]:
     """Per character of `text`, its probability if all the others are right; arrays are cleaned, (T, C) each.
 
     That is the plate's fused probability over the sum of those of all plates that differ from it at most in this

@@ -91,9 +91,7 @@ def calibrated(raw: float, read: ReadConfig, calibration: Calibration | None) ->
     return min(max(raw, 0.0), 1.0)
 
 
-def share_rest(
-    others: Sequence[tuple[str, float]], raw: float, confidence: float
-) -> tuple[tuple[str, float], ...]:
+def share_rest(others: Sequence[tuple[str, float]], raw: float, confidence: float) -> tuple[tuple[str, float], ...]:
     """Give the texts after the first their share of 1 - confidence, in proportion to their raw probabilities.
 
     So that all probabilities of a track are on one scale and sum to at most 1; none exceeds the confidence.

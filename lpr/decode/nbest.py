@@ -253,7 +253,7 @@ class _Batch:
         At most `width` prefixes a level go on, and none whose bound lies below `threshold` (B,).
         """
         edges, (batch, frames) = self.edges, self.weight.shape
-        steps, longest = len(self.prob), len(edges.levels)
+        longest = len(edges.levels)
         rows = np.arange(batch)[:, None]
         arrays = np.arange(batch * frames)[:, None]
         leaves = np.full((batch, n + 1), -np.inf)

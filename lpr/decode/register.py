@@ -1,8 +1,8 @@
 """Ranking a register of known plates by their probability under a track: exact, without scoring most of them.
 
-A plate is cut into a head and a tail. Heads form a tree, tails (read backwards) another, and a plate's probability under
-a frame is the product over time of its head's `starts` and its tail's beginnings, summed: a million plates cost as
-much as their distinct halves, some 50,000. Heads are grown down the tree and dropped where a bound on what any
+A plate is cut into a head and a tail. Heads form a tree, tails (read backwards) another, and a plate's probability
+under a frame is its head's `starts` times its tail's beginnings, summed over time: a million plates cost as much as
+their distinct halves, some 50,000. Heads are grown down the tree and dropped where a bound on what any
 registered tail can add, the same as in `nbest`, cannot beat the n-th best plate.
 """
 
@@ -128,7 +128,9 @@ class _Descent:
         self.dropped = -np.inf
 
     def heads(self, width: int | None, threshold: float) -> tuple[Ints, Floats, Floats]:
-        """Heads that may lead to a plate above `threshold`, at most `width` a level: ids, starts and equal (K, F, T)."""
+        """Heads that may lead to a plate above `threshold`, at most `width` a level: ids, starts and equal
+        (K, F, T).
+        """
         tree = self.register.heads
         alive = np.zeros(1, np.intp)
         starts = before_first(self.prob)

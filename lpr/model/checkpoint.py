@@ -73,8 +73,8 @@ def save(path: Path, model: Recogniser, config: Config, extra: Mapping[str, Any]
         "config": config.model_dump(mode="json"),
         "alphabet": config.model.alphabet,
         "input": config.input.model_dump(mode="json"),
-        # The drawing part is the generator's business.
-        "formats": [asdict(f) | {"drawing": {}} for f in formats],
+        # The drawing part is the generator's business, and the path is of this machine.
+        "formats": [asdict(f) | {"drawing": {}, "path": None} for f in formats],
         "hash": model_hash(tensors),
         "version": __version__,
         "git_commit": git_commit(),

@@ -42,7 +42,7 @@ def _panel(size: tuple[int, int], body: tuple[int, int, int], rng: np.random.Gen
     y = np.linspace(0, 1, height, dtype=np.float32)[:, None]
     x = np.linspace(-1, 1, width, dtype=np.float32)[None, :]
     fall = rng.uniform(0.75, 1.15) + (rng.uniform(0.5, 0.95) - rng.uniform(0.75, 1.15)) * y + rng.normal(0, 0.08) * x
-    colour = np.asarray(body, np.float32) * np.float32(rng.uniform(0.75, 1.1))
+    colour = np.asarray(body, np.float32) * np.float32(rng.uniform(0.85, 1.25))
     light = fall[:, :, None] * colour
     if rng.random() < 0.5:
         centre, spread = rng.uniform(0.0, 1.0), rng.uniform(0.03, 0.2)

@@ -60,7 +60,8 @@ def _expose(scene: Scene, corners: Points, track: TrackDraws, frame: FrameDraws)
     if track.veil:
         light += np.float32(track.veil)
     light = np.asarray(cv2.resize(light, native, interpolation=cv2.INTER_AREA), np.float32)
-    coded = _sharpen(_sensor(light, rng, track), track.sharpen, track.halo_px * track.native)
+    factor = 1 if track.near_sharpen is None else 1 + (track.near_sharpen - 1) * frame.nearness
+    coded = _sharpen(_sensor(light, rng, track), track.sharpen * factor, track.halo_px * track.native)
     if native != window:
         coded = np.asarray(cv2.resize(coded, window, interpolation=cv2.INTER_CUBIC), np.float32)
     toe = np.asarray(track.toe, np.float32)

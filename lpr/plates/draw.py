@@ -143,15 +143,16 @@ def choose(rng: np.random.Generator, weights: Mapping[str, float]) -> str:
 
 
 def draw_plate(
-    plate_format: PlateFormat, text: str, draws: PlateDraws, fonts: Path | None = None
+    plate_format: PlateFormat, text: str, draws: PlateDraws, fonts: Path | None = None, *, revised: bool = True
 ) -> tuple[Image, Image]:
     """The flat plate, uint8 (H, W, 3) RGB at 1 px/mm, and its outline, uint8 (H, W), 255 inside.
 
+    `fonts`: a folder of typefaces. `revised`: whether to take glyphs in their revised form (see glyphs.Face).
     A format without a usable `drawing` part is an InputError that names the format and field.
     """
     try:
         variant = draws.setting.variant if draws.setting else ""
-        return _draw(variant_of(plate_format.drawing, variant), text, draws, plate_format.name, fonts)
+        return _draw(variant_of(plate_format.drawing, variant), text, draws, plate_format.name, fonts, revised)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise InputError(
             f"cannot be drawn: `drawing` lacks or misspells {error}",
@@ -160,7 +161,9 @@ def draw_plate(
         ) from error
 
 
-def _draw(spec: Mapping[str, Any], text: str, draws: PlateDraws, name: str, fonts: Path | None) -> tuple[Image, Image]:
+def _draw(
+    spec: Mapping[str, Any], text: str, draws: PlateDraws, name: str, fonts: Path | None, revised: bool
+) -> tuple[Image, Image]:
     width, height = spec["size_mm"]
     colours = spec["colours"][draws.use]
     ground = np.clip(np.array(colours["ground"], float) * draws.tint, 0, 255)
@@ -191,7 +194,7 @@ def _draw(spec: Mapping[str, Any], text: str, draws: PlateDraws, name: str, font
         for item in typeset(spec, text, draws.setting, **sizes, fonts=fonts):
             stamp(plate, item.ink, item.x + item.ink.shape[1] / 2, item.y, ink)
     else:
-        _characters(plate, spec, text, draws, ink, name)
+        _characters(plate, spec, text, draws, ink, name, revised)
     for x, y in spec.get("slots_mm", ()):
         cv2.rectangle(plate, _point(x - 7, y - 2.5), _point(x + 7, y + 2.5), (40, 38, 36), -1)
     if draws.dirt > 0.02:
@@ -200,14 +203,26 @@ def _draw(spec: Mapping[str, Any], text: str, draws: PlateDraws, name: str, font
 
 
 def _characters(
-    plate: Image, spec: Mapping[str, Any], text: str, draws: PlateDraws, ink: NDArray[np.float64], name: str
+    plate: Image,
+    spec: Mapping[str, Any],
+    text: str,
+    draws: PlateDraws,
+    ink: NDArray[np.float64],
+    name: str,
+    revised: bool,
 ) -> None:
     """Characters at the format's own places, and the separator between letters and digits."""
     typeface = face(spec["face"], f"configs/formats/{name}.yaml")
     centre = plate.shape[1] / 2
     for character, x_mm, offset in zip(text, spec["centres_mm"], draws.offsets_mm, strict=True):
         glyph = draw_glyph(
-            character, typeface, spec["character_mm"], stroke=draws.stroke, width=draws.width, radius=draws.radius
+            character,
+            typeface,
+            spec["character_mm"],
+            stroke=draws.stroke,
+            width=draws.width,
+            radius=draws.radius,
+            revised=revised,
         )
         stamp(plate, glyph, centre + (x_mm - centre) * draws.spacing + offset, spec["top_mm"], ink)
     if draws.separator in ("dot", "dash"):

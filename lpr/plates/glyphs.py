@@ -10,7 +10,7 @@ Both faces were drawn by eye beside photographs of plates; nothing is traced fro
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 
 import cv2
@@ -27,11 +27,15 @@ _SHIFT = 4
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """One typeface: glyphs by character, and its usual stroke width and corner radius in units of the height."""
+    """One typeface: glyphs by character, and its usual stroke width and corner radius in units of the height.
+
+    `revised`: glyphs drawn better later on. Plates of hardness `easy`, whose bytes are kept, do without them.
+    """
 
     stroke: float
     radius: float
     glyphs: dict[str, tuple[float, tuple[str, ...]]]
+    revised: dict[str, tuple[float, tuple[str, ...]]] = field(default_factory=dict)
 
 
 # Old Brazilian plates ("Mandatory"): rectangular with small corner radii, heavy, O and 0 nearly the same, B and D
@@ -124,6 +128,11 @@ ENGSCHRIFT = Face(
         "Y": (0.56, (".5,1.3 .5,.54", "-.14,-.3 .5,.58 1.14,-.3")),
         "Z": (0.50, ("-.3,0 1,0 0,1 1.3,1",)),
     },
+    revised={
+        "E": (0.50, ("0,-.3 0,1.3", "-.3,0 1.3,0", "0,.47 .80,.47", "-.3,1 1.3,1")),
+        "J": (0.47, (".38,0 1,0 1,1*1.3 0,1*1.3 0,.74",)),
+        "Q": (0.55, ("0,.5 0,0*.9 1,0*.9 1,1*.9 0,1*.9 0,.5 z", ".44,.64 1.16,1.22")),
+    },
 )  # fmt: skip
 
 FACES = {"mandatory": MANDATORY, "engschrift": ENGSCHRIFT}
@@ -178,13 +187,20 @@ def _rounded(points: NDArray[np.float64], radii: NDArray[np.float64]) -> NDArray
 
 
 def draw_glyph(
-    character: str, typeface: Face, height_px: float, *, stroke: float = 1.0, width: float = 1.0, radius: float = 1.0
+    character: str,
+    typeface: Face,
+    height_px: float,
+    *,
+    stroke: float = 1.0,
+    width: float = 1.0,
+    radius: float = 1.0,
+    revised: bool = True,
 ) -> NDArray[np.uint8]:
     """Ink of one character, uint8 (H, W), 255 where painted, anti-aliased, cut tightly to its outer box.
 
     `stroke`, `width` and `radius` multiply the face's own values: no two plates are pressed alike.
     """
-    ratio, strokes = typeface.glyphs[character]
+    ratio, strokes = (revised and typeface.revised.get(character)) or typeface.glyphs[character]
     pen = typeface.stroke * height_px * stroke
     box = np.array([max(ratio * height_px * (width if ratio > 0.3 else 1.0), pen), height_px])
     ink = np.zeros((round(box[1]), max(1, round(box[0]))), np.uint8)

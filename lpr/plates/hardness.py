@@ -30,10 +30,11 @@ class Hardness:
     ghost: largest weight of a displaced copy (double edges), ghost_px its largest distance.
     exposure: mean and standard deviation of the stops of ordinary tracks. near_jump multiplies the exposure jumps of
     HR frames, near_lift is the share of their darkness that very dark tracks lose on the way to the camera, near_blur
-    multiplies the blur of HR frames. dark_noise multiplies the noise of very dark tracks, which cameras smooth.
-    black: share of the tone curve that is crushed. fill: mean share of the crop's width that the plate takes.
-    worn: plates get bolts, frames, stickers, wear and reflections (wear.py) and the car its details (body.py).
-    veil: range of the white that glare lays over everything.
+    and near_sharpen (None: not at all) multiply blur and unsharp mask of HR frames. dark_noise multiplies the noise
+    of very dark tracks, which cameras smooth. black: share of the tone curve that is crushed. fill: mean share of the
+    crop's width that the plate takes. worn: plates get bolts, frames, stickers, wear and reflections (wear.py) and
+    the car its details (body.py). veil: range of the white that glare lays over everything. most_stops: exposure
+    above the right one at which black characters still leave a grey trace.
     generator: raised when a change makes other pictures from the same seed, so that a half-made set is not mixed.
     """
 
@@ -64,10 +65,12 @@ class Hardness:
     near_jump: float
     near_lift: float
     near_blur: Range
+    near_sharpen: float | None
     dark_noise: float
     black: Range
     fill: float
     veil: Range
+    most_stops: float
 
 
 LEVELS = {
@@ -77,17 +80,17 @@ LEVELS = {
         blur_px=(0.25, 0.5), motion_px=(0.0, 0.6), noise=(0.002, 0.010), sharpen=(0.2, 0.9), halo_px=(0.7, 1.1),
         quality=(70, 92), native=(1.0, 1.2), dark=0.03, blown=0.03, night=0.15, rain=0.1, glare=0.05,
         jump_stops=0.05, jump_share=0.02, tilt_deg=0.4, shift_px=0.4, ghost=0.0, ghost_px=0.0, yaw_deg=8, roll_deg=3,
-        exposure=(0.0, 0.35), near_jump=1.0, near_lift=0.0, near_blur=(1.0, 2.2), dark_noise=1.0,
-        black=(0.0, 0.12), fill=0.83, veil=(0.03, 0.2),
+        exposure=(0.0, 0.35), near_jump=1.0, near_lift=0.0, near_blur=(1.0, 2.2), near_sharpen=None, dark_noise=1.0,
+        black=(0.0, 0.12), fill=0.83, veil=(0.03, 0.2), most_stops=1.35,
     ),
     # The look of the nine real tracks in figures of the competition: one frame alone is often unreadable.
     "hard": Hardness(
         generator=2, worn=True,
-        blur_px=(0.60, 1.10), motion_px=(0.2, 1.6), noise=(0.002, 0.012), sharpen=(2.5, 7.0), halo_px=(0.8, 1.5),
+        blur_px=(0.60, 1.10), motion_px=(0.2, 1.6), noise=(0.002, 0.012), sharpen=(3.0, 8.0), halo_px=(0.8, 1.5),
         quality=(25, 65), native=(0.75, 1.15), dark=0.15, blown=0.12, night=0.3, rain=0.2, glare=0.06,
-        jump_stops=0.06, jump_share=0.05, tilt_deg=1.1, shift_px=0.65, ghost=0.35, ghost_px=1.6, yaw_deg=20, roll_deg=6,
-        exposure=(-0.5, 0.55), near_jump=0.2, near_lift=0.45, near_blur=(0.85, 1.75),
-        dark_noise=0.5, black=(0.04, 0.20), fill=0.845, veil=(0.02, 0.12),
+        jump_stops=0.045, jump_share=0.05, tilt_deg=1.1, shift_px=0.58, ghost=0.35, ghost_px=1.6, yaw_deg=20,
+        roll_deg=6, exposure=(-0.5, 0.55), near_jump=0.2, near_lift=0.45, near_blur=(0.75, 1.5), near_sharpen=0.6,
+        dark_noise=0.5, black=(0.06, 0.24), fill=0.845, veil=(0.02, 0.12), most_stops=1.1,
     ),
     # Photographs by phone or gate camera, as in the folders of single plates: near, but at any angle.
     "photo": Hardness(
@@ -95,8 +98,8 @@ LEVELS = {
         blur_px=(0.3, 1.8), motion_px=(0.0, 2.0), noise=(0.001, 0.015), sharpen=(0.0, 1.5), halo_px=(0.8, 1.5),
         quality=(45, 95), native=(0.35, 1.1), dark=0.16, blown=0.05, night=0.0, rain=0.0, glare=0.05,
         jump_stops=0.0, jump_share=0.0, tilt_deg=1.0, shift_px=2.0, ghost=0.0, ghost_px=0.0, yaw_deg=40, roll_deg=8,
-        near_jump=1.0, near_lift=0.0, near_blur=(1.0, 1.0), dark_noise=1.0,
-        exposure=(-0.3, 0.5), black=(0.0, 0.08), fill=0.86, veil=(0.02, 0.15),
+        near_jump=1.0, near_lift=0.0, near_blur=(1.0, 1.0), near_sharpen=None, dark_noise=1.0,
+        exposure=(-0.3, 0.5), black=(0.0, 0.08), fill=0.86, veil=(0.02, 0.15), most_stops=1.2,
     ),
 }  # fmt: skip
 
@@ -119,9 +122,9 @@ class TrackDraws:
     `light` multiplies linear light per channel, `stops` is the exposure beside the right one, `veil` the share of
     white that glare lays over everything, `shade` what a shadow takes away. `yaw_deg`, `pitch_deg`, `roll_deg`:
     the plate towards the camera when far. `near_blur` multiplies blur and smear of the near (HR) frames, which are
-    out of the focus set for the far ones and move faster. `mono` takes colour away, `gamma` bends and `black`
-    crushes the tone curve; `toe` is the colour of the deepest black. `inv_step`: change
-    of 1 / width per frame of the approaching car.
+    out of the focus set for the far ones and move faster, `near_sharpen` their unsharp mask. `mono` takes colour
+    away, `gamma` bends and `black` crushes the tone curve; `toe` is the colour of the deepest black. `inv_step`:
+    change of 1 / width per frame of the approaching car.
     """
 
     scenario: str
@@ -146,6 +149,7 @@ class TrackDraws:
     black: float
     toe: tuple[float, float, float]
     inv_step: float
+    near_sharpen: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +177,6 @@ class FrameDraws:
     seed: int
 
 
-#: Exposure above the right one at which black characters still leave a grey trace.
-_MOST_STOPS = 1.35
 #: Degrees from which a plate is too foreshortened to be labelled.
 _MOST_YAW = 45
 #: Exposure below which a track counts as very dark.
@@ -218,7 +220,7 @@ def draw_track(
     if kind < hard.dark * (2 if night else 0.5):
         stops = rng.uniform(-4.2, -2.2)
     elif kind > 1 - hard.blown:
-        stops = rng.uniform(0.8, _MOST_STOPS)
+        stops = rng.uniform(0.8, hard.most_stops)
     warmth = rng.normal(0, 0.12 if night else 0.06)
     # Dim light is skylight or a blue street lamp: dark frames of the competition lean to blue.
     blue = -float(rng.uniform(0.0, 0.35)) if night or stops < -1.0 else -float(rng.uniform(0.0, 0.08))
@@ -250,6 +252,7 @@ def draw_track(
         black=round(float(rng.uniform(*hard.black)) * min(1.0, 2.0**stops), 3),
         toe=_colour(rng.uniform(0, 1, 3) * (0.03, 0.035, 0.10)),
         inv_step=float(step),
+        near_sharpen=hard.near_sharpen,
     )  # fmt: skip
     frames = [_frame(rng, hard, sizes, "lr", i, 1 / (1 / last + step * (5 - i)), stops) for i in range(1, 6)]
     if hr:
@@ -271,7 +274,7 @@ def _frame(
     if kind == "hr":
         jump = jump * hard.near_jump - (hard.near_lift * stops if stops < _DARK else 0.0)
     # Beyond this nothing of the characters is left, which even the blown-out tracks never show.
-    jump = min(jump, _MOST_STOPS - min(stops, _MOST_STOPS))
+    jump = min(jump, hard.most_stops - min(stops, hard.most_stops))
     ghost = rng.uniform(0, hard.ghost)
     angle = rng.uniform(0, 2 * math.pi)
     return FrameDraws(

@@ -20,6 +20,7 @@ from ..formats import PlateFormat
 from ..types import InputError
 from .camera import photograph
 from .draw import Image, draw_plate, draw_plate_parameters, size_of, variant_of
+from .fonts import folder_faces
 from .hardness import Sizes, draw_track, level
 from .jobs import claim, make_all, store
 from .scene import build_scene
@@ -75,7 +76,7 @@ def write_images(
         "split": split,
         "formats": [plate_format.name],
         "codec": "jpeg",
-        **({"fonts": str(fonts)} if fonts else {}),
+        **({"fonts": list(folder_faces(fonts))} if fonts else {}),
     }
     names = _names(n, plate_format, seed, split)
     claim(out, arguments)

@@ -49,7 +49,7 @@ def build_scene(
     if worn:
         scene = draw_body((width, height), (mx, my, w, h), body, rng)
         if night:
-            scene *= np.float32(rng.uniform(0.25, 0.8))
+            scene *= np.float32(rng.uniform(0.35, 0.9))
     else:
         light = np.linspace(rng.uniform(0.8, 1.25), rng.uniform(0.55, 1.0), height, dtype=np.float32)[:, None, None]
         colour = np.asarray(body, np.float32) * np.float32(rng.uniform(0.35, 1.0) * (0.3 if night else 1.0))

@@ -16,10 +16,10 @@ from .fonts import check_faces, folder_faces
 _SMALLEST, _LARGEST = 16, 1000
 
 _KNOWN = {
-    "area_mm", "badges", "band", "banner", "border", "centres_mm", "character_mm", "colours", "corner_mm", "country",
-    "country_mm", "digits", "face", "faces", "first_letters", "first_line", "gap", "group_gap", "groups", "image",
-    "letters", "marks", "prefixes", "qr_mm", "rim", "separator", "size_mm", "slots_mm", "template", "template_weights",
-    "top_mm", "variants", "weight",
+    "age", "area_mm", "badges", "band", "banner", "border", "centres_mm", "character_mm", "colours", "corner_mm",
+    "country", "country_mm", "digits", "face", "faces", "first_letters", "first_line", "gap", "group_gap", "groups",
+    "image", "letters", "marks", "prefixes", "qr_mm", "rim", "separator", "size_mm", "slots_mm", "template",
+    "template_weights", "top_mm", "variants", "weight",
 }  # fmt: skip
 
 
@@ -44,6 +44,9 @@ def check_drawing(plate_format: PlateFormat, fonts: Path | None = None) -> None:
         raise check.error("variants", f"no variant draws {lacking[0]}")
     for name in variants:
         _check_variant(check, variant_of(spec, name), plate_format, fonts)
+    _check_texts(check, spec, plate_format)
+    if "image" in spec:
+        _check_image(check, spec["image"])
     weights = spec.get("template_weights")
     if weights is not None and (
         not isinstance(weights, list) or len(weights) != len(plate_format.templates) or not _numbers(weights, 0)
@@ -103,6 +106,7 @@ def _check_variant(check: _Check, spec: Mapping[str, Any], plate_format: PlateFo
     if not isinstance(corner, int) or not 1 <= corner <= min(width, height) / 2:
         raise check.error("corner_mm", f"must be a whole number from 1 to half the height, not {corner!r}")
     _check_colours(check, spec)
+    check.scalar_or_range({"age": 1.0, **spec}, "age", 0, 5)
     tallest = check.scalar_or_range(spec, "character_mm", 4, height)
     if "area_mm" in spec:
         x, y, w, h = check.numbers(spec, "area_mm", 4, 0, _LARGEST)
@@ -132,6 +136,46 @@ def _check_variant(check: _Check, spec: Mapping[str, Any], plate_format: PlateFo
             raise check.error("top_mm", f"must be a number from 0 to {height - tallest:g}, not {spec.get('top_mm')!r}")
     characters = sorted({c for t in plate_format.templates for symbol in t for c in allowed(symbol)})
     check_faces(sorted(set(faces)), "".join(characters), fonts, check.where("faces" if "area_mm" in spec else "face"))
+
+
+def _check_texts(check: _Check, spec: Mapping[str, Any], plate_format: PlateFormat) -> None:
+    """The fields that `texts.sample_text` draws by."""
+    longest = plate_format.max_length
+    prefixes = spec.get("prefixes", [])
+    if not isinstance(prefixes, list) or not all(isinstance(p, str) and len(p) == 2 for p in prefixes):
+        raise check.error("prefixes", "must be a list of two letters each, such as [AP, DL]")
+    letters = spec.get("letters", {})
+    groups = {"first_letters": [spec.get("first_letters", {})], "letters": []}
+    if not isinstance(letters, Mapping) or not all(isinstance(k, int) and 1 <= k <= longest for k in letters):
+        raise check.error("letters", f"must name positions from 1 to {longest}")
+    groups["letters"] = list(letters.values())
+    for field, entries in groups.items():
+        for entry in entries:
+            good = isinstance(entry, Mapping) and all(isinstance(k, str) for k in entry)
+            if not good or not _numbers(list(entry.values()), 0, 1) or sum(entry.values()) > 1:
+                raise check.error(field, f"must be `CHARACTERS: share`, shares of at most 1 in all, not {entry!r}")
+    bounds = spec.get("digits", {}).get("bounds", {})
+    for place, ends in bounds.items():
+        if not isinstance(place, int) or not 1 <= abs(place) <= longest or not isinstance(ends, list):
+            raise check.error("bounds", f"must be `position: [low, high]`, not {place!r}: {ends!r}")
+        if len(ends) != 2 or not all(isinstance(e, int) and e >= 0 for e in ends) or ends[0] > ends[1]:
+            raise check.error("bounds", f"must be `position: [low, high]`, not {place!r}: {ends!r}")
+
+
+def _check_image(check: _Check, image: Any) -> None:
+    """How pictures of single plates are written."""
+    known = {"suffix", "width_px", "aspect", "repeated", "flat", "grey"}
+    if not isinstance(image, Mapping) or set(image) - known:
+        raise check.error("image", f"must hold some of {', '.join(sorted(known))}")
+    if image.get("suffix") not in (".png", ".jpg"):
+        raise check.error("suffix", f"must be .png or .jpg, not {image.get('suffix')!r}")
+    if not _numbers([image.get("repeated", 0.0)], 0, 0.95):
+        raise check.error("repeated", "must be a share from 0 to 0.95")
+    if not image.get("flat"):
+        median, _, low, high = check.numbers(image, "width_px", 4, 0, 4000)
+        if not 16 <= low <= median <= high:
+            raise check.error("width_px", "must be median, sigma of the logarithm, smallest (16 or more) and largest")
+        check.numbers(image, "aspect", 2, 0, 10)
 
 
 def _check_colours(check: _Check, spec: Mapping[str, Any]) -> None:

@@ -82,7 +82,8 @@ def typeset(
         count = sum(map(len, line))
         spaces = gap * (count - len(line)) + (gap + group_gap) * (len(line) - 1)
         squeeze = 1.0
-        for _ in range(2):
+        # Stems and pens do not shrink in proportion, so one step falls short of the area's width.
+        for _ in range(4):
             inks = [
                 [
                     glyph(draws.face, c, height, stroke=stroke, width=width * squeeze, radius=radius, folder=fonts)

@@ -42,8 +42,11 @@ class WearDraws:
     texture: int
 
 
-def draw_wear(rng: np.random.Generator, size_mm: tuple[int, int]) -> WearDraws:
-    """Draw the wear of a plate of `size_mm` (width, height). Shares are those of the photographs, judged by eye."""
+def draw_wear(rng: np.random.Generator, size_mm: tuple[int, int], age: float = 1.0) -> WearDraws:
+    """Draw the wear of a plate of `size_mm` (width, height). Shares are those of the photographs, judged by eye.
+
+    `age` multiplies what years add: lost paint and bends.
+    """
     w, h = size_mm
     kind = rng.random(6)
     cover: tuple[int, ...] = ()
@@ -64,11 +67,14 @@ def draw_wear(rng: np.random.Generator, size_mm: tuple[int, int]) -> WearDraws:
         )
     return WearDraws(
         relief=round(float(rng.uniform(4, 26)), 1),
-        paint=round(float(rng.beta(1, 5)), 3),
+        paint=round(min(float(rng.beta(1, 5)) * age, 0.95), 3),
         stroke=round(float(rng.uniform(0.9, 1.06)), 3),
         bolts=tuple(int(c) for c in rng.integers(20, 215, 2 if kind[0] < 0.5 else 4)) if kind[0] < 0.7 else (),
         sticker=sticker,
-        bend_mm=(round(float(rng.normal(0, 2.5)), 1), round(float(rng.normal(0, 4.0)) if kind[3] < 0.25 else 0.0, 1)),
+        bend_mm=(
+            round(float(rng.normal(0, 2.5 * age)), 1),
+            round(float(rng.normal(0, 4.0)) if kind[3] < 0.25 else 0.0, 1),
+        ),
         streak=round(float(rng.uniform(15, 80)) if kind[4] < 0.25 else 0.0, 1),
         streak_at=(round(float(rng.uniform(0, 1)), 3), round(float(rng.uniform(15, 110)), 1)),
         cover=cover,

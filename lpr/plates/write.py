@@ -24,6 +24,7 @@ from ..types import InputError
 from .camera import photograph
 from .codec import check_codec
 from .draw import PlateDraws, draw_plate, draw_plate_parameters, record, size_of
+from .fonts import folder_faces
 from .hardness import FrameDraws, TrackDraws, draw_track, level
 from .jobs import claim, make_all, store
 from .scene import build_scene
@@ -86,7 +87,7 @@ def write_tracks(
         "split": split,
         "formats": list(formats),
         "codec": codec,
-        **({"fonts": str(fonts)} if fonts else {}),
+        **({"fonts": list(folder_faces(fonts))} if fonts else {}),
     }
     claim(out, arguments)
     jobs = [
@@ -106,8 +107,14 @@ def _draws(job: _Job) -> tuple[PlateDraws, WearDraws | None, TrackDraws, tuple[F
     plate = draw_plate_parameters(np.random.default_rng([job.seed, 1, own]), plate_format, job.plan.text, job.fonts)
     wear = None
     if hard.worn:
-        wear = draw_wear(np.random.default_rng([job.seed, 3, own]), size_of(plate_format, plate))
-        plate = replace(plate, stroke=round(plate.stroke * wear.stroke, 3))
+        age = float(plate_format.drawing.get("age", 1.0))
+        wear = draw_wear(np.random.default_rng([job.seed, 3, own]), size_of(plate_format, plate), age)
+        plate = replace(
+            plate,
+            stroke=round(plate.stroke * wear.stroke, 3),
+            fade=round(min(plate.fade * age, 0.6), 3),
+            dirt=round(min(plate.dirt * age, 0.8), 3),
+        )
     track_rng = np.random.default_rng([job.seed, 2, job.plan.index])
     track, frames = draw_track(track_rng, job.plan.scenario, hard, hr=job.split == "train")
     return plate, wear, track, frames
@@ -116,7 +123,7 @@ def _draws(job: _Job) -> tuple[PlateDraws, WearDraws | None, TrackDraws, tuple[F
 def _write_track(job: _Job) -> None:
     """Draw, photograph and store one track."""
     plate, wear, track, frames = _draws(job)
-    picture, outline = draw_plate(job.format, job.plan.text, plate, job.fonts)
+    picture, outline = draw_plate(job.format, job.plan.text, plate, job.fonts, revised=wear is not None)
     if wear:
         picture, outline = apply_wear(picture, outline, wear)
     scene = build_scene(
@@ -159,7 +166,7 @@ def _record(job: _Job) -> dict[str, Any]:
         "hardness": job.hardness,
         "plate": record(plate),
         **({"wear": asdict(wear)} if wear else {}),
-        "track": asdict(track),
+        "track": record(track),
         "frames": [asdict(frame) for frame in frames],
     }
 

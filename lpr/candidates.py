@@ -1,0 +1,240 @@
+"""Rank the plates a track may show: all, a register's, or those that fit a witness's memory.
+
+python -m lpr.candidates --tracks test/ --out found/ --top 10
+python -m lpr.candidates --tracks test/ --out found/ --registry plates.csv --pattern "A?C1*"
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .cli import Parser, console, run, show_problems, track_progress
+from .types import InputError, Posteriors, Problem, UsageError
+
+if TYPE_CHECKING:
+    from .decode.register import Register
+    from .reader import Reader
+
+EPILOG = """\
+Without --registry: the plates that obey a format, and match --pattern where it is given (? one character, * any).
+--registry: a CSV with a column `text`; only its plates are ranked, those that match --pattern where it is given.
+--out receives candidates.jsonl (a line a track) and candidates.csv (a line a candidate).
+`prob` is the probability that the whole plate is this one; those of a track sum to at most 1. `char_probs` holds for
+each character its probability if all the others are right."""
+
+COLUMNS = ("track_id", "rank", "text", "prob", "format", "char_probs", "line")
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A register as it was read: the plates fit for ranking, where each stands in the file, and what is wrong."""
+
+    register: Register
+    lines: list[int]
+    problems: list[Problem]
+    repeated: int
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = Parser("lpr.candidates", __doc__ or "", EPILOG)
+    parser.add_argument("--tracks", required=True, metavar="DIR", help="tracks, or single images of plates")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder of the two results")
+    parser.add_argument("--top", type=int, default=10, metavar="N", help="candidates a track (default 10)")
+    parser.add_argument("--registry", metavar="CSV", help="known plates, one a line, in a column `text`")
+    parser.add_argument("--pattern", metavar="TEXT", help='what a witness remembers, such as "A?C1*"')
+    parser.add_argument("--checkpoint", metavar="PATH", help="a run, its best folder or a .safetensors file")
+    parser.add_argument("--format", nargs="+", metavar="NAME", help="formats to read; default: the checkpoint's")
+    parser.add_argument("--set", nargs="+", default=[], metavar="K=V", help="such as read.fusion=sequence")
+    parser.add_argument("--device", help="torch device; default: the GPU where there is one")
+    args = parser.parse_args(argv)
+    if not 1 <= args.top <= 1000:
+        raise UsageError(f"--top {args.top} is not between 1 and 1000")
+
+    from .data.scan import scan
+    from .files import writable_folder, write_text
+
+    settings = [*args.set, *([f"read.formats=[{', '.join(args.format)}]"] if args.format else [])]
+    scanned = scan(Path(args.tracks))
+    if not scanned.tracks:
+        raise InputError("holds no tracks and no images", where=args.tracks, fix="see the layouts in the README")
+    out = writable_folder(args.out)
+
+    from .reader import Reader
+
+    reader = Reader(args.checkpoint, settings=settings, device=args.device)
+    say = console().print
+    say(f"checkpoint: {reader.checkpoint.path} ({reader.chosen}), model {reader.checkpoint.hash[:12]}")
+    known = None
+    if args.registry:
+        known = read_registry(Path(args.registry), reader.checkpoint.alphabet, args.pattern)
+        show_problems(known.problems)
+        say(
+            f"{args.registry}: {len(known.register)} plates to rank, {known.repeated} repeated, "
+            f"{len(known.problems)} lines left out"
+        )
+    elif args.pattern:
+        _expect_matches(args.pattern, reader)
+
+    find = _finder(reader, known, args.pattern, args.top)
+    audit, records, problems = reader.audit(), [], list(scanned.problems)
+    for posteriors, wrong in track_progress(reader.posteriors(scanned.tracks), "ranking", len(scanned.tracks)):
+        problems += wrong
+        record = find(posteriors)
+        record["problems"] = [str(problem) for problem in wrong]
+        records.append(record)
+    show_problems(problems)
+
+    lines = [json.dumps({**record, "audit": audit}, ensure_ascii=False) for record in records]
+    write_text(out / "candidates.jsonl", "\n".join(lines) + "\n")
+    write_text(out / "candidates.csv", _table(records))
+    blind = [record["track_id"] for record in records if not record["candidates"]]
+    if blind:
+        shown = ", ".join(blind[:5]) + (" ..." if len(blind) > 5 else "")
+        say(f"{len(blind)} of {len(records)} tracks have no candidate: {shown}")
+    print(out / "candidates.csv")
+    return 0
+
+
+def read_registry(path: Path, alphabet: str, pattern: str | None = None) -> Known:
+    """Read a register: UTF-8 CSV (a byte order mark and CR LF are fine) with a column `text`.
+
+    Plates are normalised as labels are. A line whose plate cannot be one is left out and becomes a Problem with file
+    and line; a plate on several lines counts once, on its first.
+
+    Raises:
+        InputError: the file cannot be read, has no column `text`, or no plate is left.
+    """
+    from .data.labels import label_problem, normalise_label
+    from .decode.candidates import pattern_expression
+    from .decode.register import MOST_CHARACTERS, Register
+
+    try:
+        content = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror or error}", where=path) from error
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise InputError("is not UTF-8", where=f"{path}:{line}", fix="save it as UTF-8") from error
+    remembered = pattern_expression(pattern, alphabet) if pattern else None
+    texts: list[str] = []
+    lines: list[int] = []
+    problems: list[Problem] = []
+    reader = csv.reader(io.StringIO(content, newline=""))
+    try:
+        header = [name.strip().lower() for name in next(reader, [])]
+        if "text" not in header:
+            shown = ", ".join(header)[:80] or "nothing"
+            raise InputError(
+                f"has no column `text`, but {shown}", where=f"{path}:1", fix="name the column of plates `text`"
+            )
+        column = header.index("text")
+        for row in reader:
+            if not row:
+                continue
+            raw = row[column] if column < len(row) else ""
+            text = normalise_label(raw)
+            wrong = label_problem(text, alphabet)
+            if wrong is None and len(text) > MOST_CHARACTERS:
+                wrong = f"plate {text!r:.40} has more than {MOST_CHARACTERS} characters"
+            if wrong:
+                problems.append(Problem(f"{path}:{reader.line_num}", wrong, "the line is left out"))
+            elif remembered is None or remembered.fullmatch(text):
+                texts.append(text)
+                lines.append(reader.line_num)
+    except csv.Error as error:
+        raise InputError(f"is not CSV: {error}", where=f"{path}:{reader.line_num}") from error
+    if not texts:
+        first = f"; first: {problems[0]}" if problems else ""
+        fitting = f" that matches {pattern!r}" if pattern else ""
+        raise InputError(f"holds no plate{fitting}, {len(problems)} lines cannot be one{first}", where=path)
+    register = Register(texts, alphabet)
+    return Known(register, [lines[at] for at in register.first], problems, len(texts) - len(register))
+
+
+def _expect_matches(pattern: str, reader: Reader) -> None:
+    from .decode.candidates import pattern_spellings
+
+    if not pattern_spellings(pattern, reader.formats, reader.checkpoint.alphabet):
+        templates = ", ".join(f"{t} ({one.name})" for one in reader.formats for t in one.templates)
+        raise UsageError(f"no plate matches {pattern!r} and obeys a format: {templates}")
+
+
+def _finder(
+    reader: Reader, known: Known | None, pattern: str | None, top: int
+) -> Callable[[Posteriors], dict[str, Any]]:
+    """What ranks one track: posteriors -> its record."""
+    import numpy as np
+
+    from .decode.candidates import char_probs, matching
+    from .decode.ctc import clean
+    from .decode.decode import calibrated, decode_track, fused_evidence, share_rest
+    from .decode.fusion import VOTES
+    from .formats import format_of
+
+    formats, alphabet = reader.formats, reader.checkpoint.alphabet
+    # Votes over whole texts know no second text: where they are configured, texts are ranked by sequence.
+    fusion = "sequence" if reader.config.read.fusion in VOTES else reader.config.read.fusion
+    read = reader.config.read.model_copy(update={"decoder": "constrained", "fusion": fusion, "format_priors": False})
+
+    def find(posteriors: Posteriors) -> dict[str, Any]:
+        evidence = fused_evidence([clean(array, alphabet) for array in posteriors.log_probs], read)
+        # Raw probabilities first; the best plate's confidence sets the scale of the others.
+        best = decode_track(posteriors, read, formats, None, top - 1)
+        confidence = calibrated(best.confidence, read, reader.calibration)
+        place: dict[str, int] = {}
+        if known is not None:
+            indices = known.register.rank(evidence, top)
+            ranked = [(known.register.text(at), log_prob) for at, log_prob in indices]
+            place = {known.register.text(at): known.lines[at] for at, _ in indices}
+        elif pattern:
+            ranked = list(matching(evidence, pattern, formats, alphabet, top).texts)
+        else:
+            shown = [(best.text, best.confidence), *best.runners_up] if best.confidence > 0 else []
+            ranked = [(text, float(np.log(max(prob, 1e-300)))) for text, prob in shown]
+        raw = [(text, float(np.exp(log_prob))) for text, log_prob in ranked]
+        others = dict(share_rest([pair for pair in raw if pair[0] != best.text], best.confidence, confidence))
+        found = []
+        for rank, (text, _) in enumerate(raw, start=1):
+            obeyed = format_of(text, formats)
+            found.append(
+                {
+                    "rank": rank,
+                    "text": text,
+                    "prob": confidence if text == best.text else others[text],
+                    "format": obeyed.name if obeyed else None,
+                    "char_probs": [round(prob, 4) for prob in char_probs(evidence, text, formats, alphabet)],
+                    **({"line": place[text]} if known is not None else {}),
+                }
+            )
+        return {"track_id": posteriors.track_id, "candidates": found}
+
+    return find
+
+
+def _table(records: Sequence[dict[str, Any]]) -> str:
+    """The CSV: a line a candidate; a track without one has a line with its id alone."""
+    target = io.StringIO()
+    table = csv.DictWriter(target, COLUMNS, restval="", lineterminator="\n")
+    table.writeheader()
+    for record in records:
+        rows = record["candidates"] or [{}]
+        for row in rows:
+            chars = " ".join(f"{prob:.4f}" for prob in row.get("char_probs", ()))
+            shown = {
+                **row,
+                "char_probs": chars,
+                "prob": f"{row['prob']:.6g}" if row else "",
+                "format": row.get("format") or "",
+            }
+            table.writerow({"track_id": record["track_id"], **shown})
+    return target.getvalue()
+
+
+if __name__ == "__main__":
+    run(main)

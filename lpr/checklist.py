@@ -1,0 +1,84 @@
+"""The checks before a submission is sent, cheapest first; behind `python -m lpr.submission checklist`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .formats import PlateFormat
+from .submission import MEMBER, read_submission, unpack, validate
+from .types import InputError, Track
+
+#: Tracks read again to test inference.
+SAMPLES = 3
+
+#: A line takes 30 bytes, so the blind test's 3,000 some 30 KB packed; far more cannot be a submission.
+MOST_ZIP_BYTES = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the checklist; `passed` is None where it could not be done."""
+
+    name: str
+    passed: bool | None
+    detail: str
+
+    def __str__(self) -> str:
+        mark = {True: "x", False: " ", None: "-"}[self.passed]
+        return f"[{mark}] {self.name}: {self.detail}"
+
+
+def checklist(
+    path: Path, tracks: Sequence[Track], formats: Sequence[PlateFormat], checkpoint: str | None, device: str | None
+) -> Iterator[Check]:
+    """Every check of a zip against the test set that it answers; the network is loaded last."""
+    yield Check("zip created correctly", *_zip(path))
+    size = path.stat().st_size if path.is_file() else 0
+    yield Check("size within limits", 0 < size <= MOST_ZIP_BYTES, f"{size} bytes, at most {MOST_ZIP_BYTES}")
+    wrong = validate(path, None, formats)
+    yield Check("format validation passing", not wrong, f"{wrong[0]} (the first)" if wrong else "every line is right")
+    if wrong:
+        yield Check("all predictions generated", None, "unknown until the format is right")
+    else:
+        missing = validate(path, [track.id for track in tracks], formats)
+        whole = f"a line for each of {len(tracks)} tracks, and no other"
+        yield Check("all predictions generated", not missing, f"{missing[0]} (the first)" if missing else whole)
+    yield from _network(path, tracks, checkpoint, device, readable=not wrong)
+
+
+def _zip(path: Path) -> tuple[bool, str]:
+    try:
+        name, _ = unpack(path)
+    except InputError as error:
+        return False, error.problem.what
+    return True, f"holds {name}" + ("" if name == MEMBER else f" (the organisers call it {MEMBER})")
+
+
+def _network(
+    path: Path, tracks: Sequence[Track], checkpoint: str | None, device: str | None, readable: bool
+) -> Iterator[Check]:
+    from .reader import Reader
+
+    try:
+        reader = Reader(checkpoint, device=device)
+    except InputError as error:
+        yield Check("checkpoint loads", False, str(error).replace("\n", " "))
+        yield Check("inference tested on samples", None, "there is no checkpoint to test")
+        return
+    yield Check(
+        "checkpoint loads", True, f"{reader.checkpoint.path} ({reader.chosen}), model {reader.checkpoint.hash[:12]}"
+    )
+    # The first, the middle and the last: test sets are sorted by the time of recording.
+    some = [tracks[at] for at in sorted({0, len(tracks) // 2, len(tracks) - 1})[:SAMPLES]]
+    predictions = list(reader.read_tracks(some))
+    blind = [prediction.track_id for prediction in predictions if not prediction.per_frame]
+    if blind:
+        yield Check("inference tested on samples", False, f"{', '.join(blind)}: no readable LR frame")
+        return
+    sent = {one.track_id: one.text for one in read_submission(path)} if readable else {}
+    same = sum(sent.get(one.track_id) == one.text for one in predictions)
+    texts = ", ".join(f"{one.track_id} {one.text}" for one in predictions)
+    # Another fusion or an ensemble may have made the zip, so a difference is shown and does not fail.
+    yield Check("inference tested on samples", True, f"{texts}; {same} of {len(some)} as in the zip")

@@ -1,0 +1,94 @@
+"""The checklist before a submission: each of its lines can fail, and says why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lpr.submission import main, write_submission
+from lpr.types import Prediction, UsageError
+
+cv2 = pytest.importorskip("cv2")
+
+NAMES = (
+    "zip created correctly",
+    "size within limits",
+    "format validation passing",
+    "all predictions generated",
+    "checkpoint loads",
+    "inference tested on samples",
+)
+
+
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with four tracks (test/), an untrained checkpoint and a submission that has their lines."""
+    from lpr.config import load_config
+    from lpr.model.checkpoint import save
+    from lpr.model.recogniser import build_recogniser
+
+    root = tmp_path_factory.mktemp("checklist")
+    config = load_config(["phase1", "cpu"], ["input.width=64", "model.hidden=8"])
+    save(root / "tiny.safetensors", build_recogniser(config), config, {})
+    rng = np.random.default_rng(0)
+    for number in range(4):
+        (root / "test" / f"track_{number}").mkdir(parents=True)
+        noise = rng.integers(0, 255, (18, 44, 3), dtype=np.uint8)
+        cv2.imwrite(str(root / "test" / f"track_{number}" / "lr-001.png"), noise)
+    write_submission(lines(4), root / "good.zip")
+    return root
+
+
+def lines(count: int, text: str = "ABC1D23") -> list[Prediction]:
+    return [Prediction(f"track_{number}", text, 0.5) for number in range(count)]
+
+
+def marks(root: Path, path: Path, capsys: pytest.CaptureFixture[str], checkpoint: str = "") -> tuple[int, str, str]:
+    """Exit code, the marks of the six checks in the order of NAMES, and everything said."""
+    code = main([
+        "checklist", str(path), "--tracks", str(root / "test"),
+        "--checkpoint", checkpoint or str(root / "tiny.safetensors"), "--device", "cpu",
+    ])  # fmt: skip
+    said = capsys.readouterr().out
+    shown = said.splitlines()
+    assert [line[4:].split(":")[0] for line in shown] == list(NAMES)
+    return code, "".join(line[1] for line in shown), said
+
+
+def test_a_good_submission_passes_every_check(ready, capsys):
+    code, found, said = marks(ready, ready / "good.zip", capsys)
+    assert (code, found) == (0, "xxxxxx")
+    assert "a line for each of 4 tracks" in said and "track_0 " in said and "track_3 " in said
+    assert "of 3 as in the zip" in said
+
+
+def test_each_fault_fails_its_own_check(ready, tmp_path, capsys):
+    short = write_submission(lines(3), tmp_path / "short.zip")
+    assert marks(ready, short, capsys)[:2] == (1, "xxx xx")
+    wrong = write_submission(lines(4, "ABCD"), tmp_path / "wrong.zip")
+    assert marks(ready, wrong, capsys)[:2] == (1, "xx -xx")
+    (tmp_path / "none.zip").write_bytes(b"PK no zip")
+    assert marks(ready, tmp_path / "none.zip", capsys)[:2] == (1, " x -xx")
+    assert marks(ready, tmp_path / "missing.zip", capsys)[:2] == (1, "   -xx")
+    (tmp_path / "large.zip").write_bytes((ready / "good.zip").read_bytes() + b"\0" * 2**20)
+    assert marks(ready, tmp_path / "large.zip", capsys)[1][1] == " "
+    code, found, said = marks(ready, ready / "good.zip", capsys, str(tmp_path / "no.safetensors"))
+    assert (code, found) == (1, "xxxx -") and "no.safetensors" in said
+
+
+def test_samples_without_a_frame_fail(ready, tmp_path, capsys):
+    for number in range(4):
+        (tmp_path / "test" / f"track_{number}").mkdir(parents=True)
+        (tmp_path / "test" / f"track_{number}" / "lr-001.png").write_bytes(b"no image")
+    code = main([
+        "checklist", str(ready / "good.zip"), "--tracks", str(tmp_path / "test"),
+        "--checkpoint", str(ready / "tiny.safetensors"),
+    ])  # fmt: skip
+    assert code == 1 and "[ ] inference tested on samples: track_0" in capsys.readouterr().out
+
+
+def test_the_checklist_needs_the_test_set(ready):
+    with pytest.raises(UsageError, match="test set"):
+        main(["checklist", str(ready / "good.zip")])
