@@ -1,4 +1,7 @@
-"""The checks before a submission is sent, cheapest first; behind `python -m lpr.submission checklist`."""
+"""Go through the checklist before a submission is sent.
+
+Zip, size, format, completeness, checkpoint, inference on samples. Exit code 1 if a check fails or cannot be done.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .formats import PlateFormat
-from .submission import MEMBER, read_submission, unpack, validate
+from .cli import Parser, run
+from .formats import PlateFormat, load_formats
+from .submission import COMPETITION, MEMBER, read_submission, unpack, validate
 from .types import InputError, Track
 
 #: Tracks read again to test inference.
@@ -82,3 +86,26 @@ def _network(
     texts = ", ".join(f"{one.track_id} {one.text}" for one in predictions)
     # Another fusion or an ensemble may have made the zip, so a difference is shown and does not fail.
     yield Check("inference tested on samples", True, f"{texts}; {same} of {len(some)} as in the zip")
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = Parser("lpr.checklist", __doc__ or "")
+    parser.add_argument("path", metavar="ZIP", help="the submission")
+    parser.add_argument("--tracks", required=True, metavar="DIR", help="the test set that it answers")
+    parser.add_argument("--checkpoint", metavar="PATH", help="the run or file that made it; default as in lpr.infer")
+    parser.add_argument("--format", nargs="+", metavar="NAME", default=COMPETITION, help="default: brazilian mercosur")
+    parser.add_argument("--device", help="torch device; default: the GPU where there is one")
+    args = parser.parse_args(argv)
+
+    from .data.scan import scan
+
+    tracks = scan(Path(args.tracks)).tracks
+    failed = 0
+    for check in checklist(Path(args.path), tracks, load_formats(args.format), args.checkpoint, args.device):
+        print(check, flush=True)
+        failed += check.passed is not True
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    run(main)

@@ -109,7 +109,7 @@ class ReadConfig(Section):
     )
     fusion: Literal[
         "log_prob_sum", "sequence", "confidence_vote", "majority_vote", "max_score", "position_vote"
-    ] = Field("log_prob_sum", description="5 to 7 points above whole-string votes in the organisers' study")
+    ] = Field("sequence", description="the text with the largest product of its likelihoods under all frames")
     format_priors: bool = Field(
         False, description="weigh formats by the priors in their files; constrained, with log_prob_sum or sequence"
     )

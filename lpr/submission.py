@@ -1,9 +1,7 @@
 """Write, or check with line numbers, a competition submission (.zip with one .txt).
 
     python -m lpr.submission check predictions.zip --tracks test/
-    python -m lpr.submission checklist predictions.zip --tracks test/ --checkpoint runs/phase2
 
-`checklist` is everything to see to before sending: checkpoint, inference on samples, format, completeness, zip, size.
 One line a track, LF, sorted by id, no header:  track_00001,ABC1234;0.9876
 """
 
@@ -19,7 +17,7 @@ from pathlib import Path
 from .cli import Parser, run
 from .files import atomic_path
 from .formats import PlateFormat, allowed, load_formats
-from .types import InputError, Prediction, Problem, Track, UsageError
+from .types import InputError, Prediction, Problem
 
 #: The name on the organisers' slides.
 MEMBER = "predictions.txt"
@@ -288,38 +286,23 @@ def _only_member(members: Iterable[zipfile.ZipInfo], path: Path) -> zipfile.ZipI
 
 def main(argv: Sequence[str]) -> int:
     parser = Parser("lpr.submission", __doc__ or "")
-    parser.add_argument("action", choices=["check", "checklist"], help="exit code 1 if anything is wrong")
-    parser.add_argument("path", metavar="ZIP", help="the .zip, or (check only) the .txt alone")
+    parser.add_argument("action", choices=["check"], help="check a submission; exit code 1 if anything is wrong")
+    parser.add_argument("path", metavar="ZIP", help="the .zip, or the .txt alone")
     parser.add_argument("--tracks", metavar="DIR", help="the test set: each track must have its line, no other may")
     parser.add_argument("--format", nargs="+", metavar="NAME", default=COMPETITION, help="default: brazilian mercosur")
-    parser.add_argument("--checkpoint", metavar="PATH", help="checklist: the run or file that made it")
-    parser.add_argument("--device", help="checklist: torch device; default: the GPU where there is one")
     args = parser.parse_args(argv)
 
-    tracks: Sequence[Track] = ()
+    track_ids = None
     if args.tracks:
         from .data.scan import scan
 
-        tracks = scan(Path(args.tracks)).tracks
-        if not tracks:
-            raise InputError("holds no tracks", where=args.tracks)
-    formats = load_formats(args.format)
-    if args.action == "checklist":
-        if not tracks:
-            raise UsageError("checklist needs the test set", fix="name it with --tracks DIR")
-        from .checklist import checklist
-
-        failed = 0
-        for one in checklist(Path(args.path), tracks, formats, args.checkpoint, args.device):
-            print(one, flush=True)
-            failed += one.passed is not True
-        return 1 if failed else 0
-    problems = validate(args.path, [track.id for track in tracks] if tracks else None, formats)
+        track_ids = [track.id for track in scan(Path(args.tracks)).tracks]
+    problems = validate(args.path, track_ids, load_formats(args.format))
     for problem in problems:
         print(problem)
     if problems:
         return 1
-    ids = f"a line for each of the {len(tracks)} tracks" if tracks else "ids unchecked, for want of --tracks"
+    ids = f"a line for each of the {len(track_ids)} tracks" if track_ids else "ids unchecked, for want of --tracks"
     print(f"{args.path}: a valid submission, {ids}")
     return 0
 

@@ -18,6 +18,8 @@ from lpr.decode.fusion import METHODS, VOTES, confidence_vote, log_prob_sum, maj
 from lpr.formats import format_of
 from lpr.types import ALPHABET, InputError, Posteriors, Reading
 
+SUM = ReadConfig(fusion="log_prob_sum")
+
 
 def readings(*pairs: tuple[str, float]) -> list[Reading]:
     return [Reading(text, score, 0.0) for text, score in pairs]
@@ -145,7 +147,7 @@ def track(text: str = "ABC1D23", frames: int = 5, seed: int = 0, **how) -> Poste
 
 
 def test_a_clear_track():
-    prediction = decode_track(track(), ReadConfig(), BRAZIL, None)
+    prediction = decode_track(track(), SUM, BRAZIL, None)
     assert (prediction.text, prediction.format) == ("ABC1D23", "mercosur")
     assert 0.3 < prediction.confidence <= 1
     assert [r.file for r in prediction.per_frame] == [f"lr-{i}.png" for i in ("001", "002", "003", "004", "005")]
@@ -165,7 +167,7 @@ def test_raw_confidence_is_the_probability_of_the_text_under_the_mean_of_logs():
 def test_five_equal_frames_are_no_surer_than_one():
     one = track(frames=1, peak=7.0)
     five = Posteriors("t", one.log_probs * 5, ALPHABET)
-    alone, together = (decode_track(p, ReadConfig(), BRAZIL, None) for p in (one, five))
+    alone, together = (decode_track(p, SUM, BRAZIL, None) for p in (one, five))
     assert together.text == alone.text
     assert together.confidence == pytest.approx(alone.confidence)
 
@@ -186,7 +188,7 @@ def test_the_format_takes_part_in_reading():
     one = doubtful({"O": 0.6, "0": 0.4})
     assert decode_track(one, ReadConfig(decoder="greedy"), BRAZIL, None).text == "ABCOD23"
     assert decode_track(one, ReadConfig(decoder="greedy"), BRAZIL, None).format is None
-    constrained = decode_track(one, ReadConfig(), BRAZIL, None)
+    constrained = decode_track(one, SUM, BRAZIL, None)
     assert constrained.text == "ABC0D23"
     assert constrained.confidence == pytest.approx(0.4, abs=1e-3)  # most of the mass obeys no format, and it shows
 
@@ -216,11 +218,11 @@ def test_votes_are_over_the_frames_own_readings():
 
 def test_a_calibration_is_used_for_its_own_method_only():
     posteriors = track(peak=7.0)
-    raw = decode_track(posteriors, ReadConfig(), BRAZIL, None)
+    raw = decode_track(posteriors, SUM, BRAZIL, None)
     fitting = Calibration(0.7, 0.4, "constrained/log_prob_sum")
-    used = decode_track(posteriors, ReadConfig(), BRAZIL, fitting)
+    used = decode_track(posteriors, SUM, BRAZIL, fitting)
     assert used.text == raw.text and used.confidence == pytest.approx(fitting.apply(raw.confidence))
-    other = decode_track(posteriors, ReadConfig(), BRAZIL, Calibration(0.7, 0.4, "constrained/max_score"))
+    other = decode_track(posteriors, SUM, BRAZIL, Calibration(0.7, 0.4, "constrained/max_score"))
     assert other.confidence == raw.confidence
 
 
@@ -228,7 +230,7 @@ def test_a_calibration_is_used_for_its_own_method_only():
 def test_probabilities_of_a_track_sum_to_at_most_one(curve):
     sixes_and_eights = doubtful({"6": 0.5, "8": 0.4, "0": 0.1})
     for posteriors in (track(peak=1.0), track(peak=5.0), track(peak=40.0), sixes_and_eights):
-        prediction = decode_track(posteriors, ReadConfig(), BRAZIL, curve)
+        prediction = decode_track(posteriors, SUM, BRAZIL, curve)
         probs = [prediction.confidence, *(prob for _, prob in prediction.runners_up)]
         assert sum(probs) <= 1 + 1e-9
         assert probs == sorted(probs, reverse=True) and min(probs) >= 0
@@ -297,9 +299,9 @@ def test_one_broken_frame_of_five_does_not_break_the_track():
     good = track(peak=9.0)
     for damage in ("nan", "-inf", "flat"):
         arrays = (*good.log_probs[:4], DAMAGED[damage](good.log_probs[4]))
-        assert decode_track(Posteriors("t", arrays), ReadConfig(), BRAZIL, None).text == "ABC1D23"
+        assert decode_track(Posteriors("t", arrays), SUM, BRAZIL, None).text == "ABC1D23"
 
 
 def test_posteriors_of_another_alphabet_are_refused():
     with pytest.raises(InputError, match="do not fit"):
-        decode_track(Posteriors("t", (np.zeros((32, 37), np.float32),), "0123456789"), ReadConfig(), BRAZIL, None)
+        decode_track(Posteriors("t", (np.zeros((32, 37), np.float32),), "0123456789"), SUM, BRAZIL, None)

@@ -215,7 +215,7 @@ def test_models_of_different_steps_are_read_together():
     prediction = decode_track(Posteriors("t", arrays), read, BRAZIL, None)
     assert prediction.text == "ABC1D23" and len(prediction.runners_up) == 4
     with pytest.raises(InputError, match=r"read\.fusion=sequence"):
-        decode_track(Posteriors("t", arrays), ReadConfig(), BRAZIL, None)
+        decode_track(Posteriors("t", arrays), ReadConfig(fusion="log_prob_sum"), BRAZIL, None)
 
 
 def test_confidence_of_sequence_is_the_geometric_mean_of_the_frames():

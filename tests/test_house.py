@@ -27,6 +27,7 @@ FLOORS = {
     "config": 2,
     "data": 3,
     "decode": 3,
+    "submission": 3,
     "model": 4,
     "plates": 4,
     "report": 4,

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lpr.submission import main, write_submission
+from lpr.checklist import main
+from lpr.submission import write_submission
 from lpr.types import Prediction, UsageError
 
 cv2 = pytest.importorskip("cv2")
@@ -48,7 +49,7 @@ def lines(count: int, text: str = "ABC1D23") -> list[Prediction]:
 def marks(root: Path, path: Path, capsys: pytest.CaptureFixture[str], checkpoint: str = "") -> tuple[int, str, str]:
     """Exit code, the marks of the six checks in the order of NAMES, and everything said."""
     code = main([
-        "checklist", str(path), "--tracks", str(root / "test"),
+        str(path), "--tracks", str(root / "test"),
         "--checkpoint", checkpoint or str(root / "tiny.safetensors"), "--device", "cpu",
     ])  # fmt: skip
     said = capsys.readouterr().out
@@ -83,12 +84,12 @@ def test_samples_without_a_frame_fail(ready, tmp_path, capsys):
         (tmp_path / "test" / f"track_{number}").mkdir(parents=True)
         (tmp_path / "test" / f"track_{number}" / "lr-001.png").write_bytes(b"no image")
     code = main([
-        "checklist", str(ready / "good.zip"), "--tracks", str(tmp_path / "test"),
+        str(ready / "good.zip"), "--tracks", str(tmp_path / "test"),
         "--checkpoint", str(ready / "tiny.safetensors"),
     ])  # fmt: skip
     assert code == 1 and "[ ] inference tested on samples: track_0" in capsys.readouterr().out
 
 
 def test_the_checklist_needs_the_test_set(ready):
-    with pytest.raises(UsageError, match="test set"):
-        main(["checklist", str(ready / "good.zip")])
+    with pytest.raises(UsageError, match="--tracks"):
+        main([str(ready / "good.zip")])
