@@ -159,7 +159,7 @@ def test_raw_confidence_is_the_probability_of_the_text_under_the_mean_of_logs():
     mean = np.mean(posteriors.log_probs, axis=0, dtype=np.float64)
     mean -= np.log(np.exp(mean).sum(axis=1, keepdims=True))
     for decoder in ("constrained", "greedy"):
-        prediction = decode_track(posteriors, ReadConfig(decoder=decoder), BRAZIL, None)
+        prediction = decode_track(posteriors, ReadConfig(decoder=decoder, fusion="log_prob_sum"), BRAZIL, None)
         wanted = np.exp(text_log_prob(mean, prediction.text, ALPHABET))
         assert prediction.confidence == pytest.approx(wanted, rel=1e-4)
 
