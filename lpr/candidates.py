@@ -82,7 +82,7 @@ def main(argv: Sequence[str]) -> int:
         _expect_matches(args.pattern, reader)
 
     find = _finder(reader, known, args.pattern, args.top)
-    audit, records, problems = reader.audit(), [], list(scanned.problems)
+    audit, records, problems = reader.decoder.audit(), [], list(scanned.problems)
     for posteriors, wrong in track_progress(reader.posteriors(scanned.tracks), "ranking", len(scanned.tracks)):
         problems += wrong
         record = find(posteriors)
@@ -186,7 +186,7 @@ def _finder(
         evidence = fused_evidence([clean(array, alphabet) for array in posteriors.log_probs], read)
         # Raw probabilities first; the best plate's confidence sets the scale of the others.
         best = decode_track(posteriors, read, formats, None, top - 1)
-        confidence = calibrated(best.confidence, read, reader.calibration)
+        confidence = calibrated(best.confidence, read, reader.decoder.calibration)
         place: dict[str, int] = {}
         if known is not None:
             indices = known.register.rank(evidence, top)

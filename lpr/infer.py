@@ -2,25 +2,49 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from .cli import Parser, console, run, show_problems
-from .types import InputError, Prediction, Problem
+from .cli import Parser, console, run, show_problems, track_progress
+from .types import InputError, Posteriors, Prediction, Problem, Track
+
+if TYPE_CHECKING:
+    from .decode.stored import Decoder
 
 EPILOG = """\
 The checkpoint: --checkpoint, else LPR_CHECKPOINT, else the newest runs/*/best, else shipped weights.
 Only LR frames are read; HR frames lying in the same folders are never looked at.
-Every track gets a line, a track without a readable frame too (confidence 0.0, and a warning)."""
+Every track gets a line, a track without a readable frame too (confidence 0.0, and a warning).
+--tracks posteriors.npz decodes what --save-posteriors wrote, without a network; --set read.* may differ. With it,
+--checkpoint only gives its calibration."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What is read: ids of all tracks, their posteriors as a stream, and what decodes them.
+
+    tracks: with their frames, for the pictures; none where posteriors were read back. said: where it comes from.
+    """
+
+    ids: Sequence[str]
+    stream: Iterable[tuple[Posteriors, tuple[Problem, ...]]]
+    decoder: Decoder
+    alphabet: str
+    said: str
+    tracks: Sequence[Track] = ()
+    problems: Sequence[Problem] = ()
 
 
 def main(argv: Sequence[str]) -> int:
     parser = Parser("lpr.infer", __doc__ or "", EPILOG)
-    parser.add_argument("--tracks", required=True, metavar="DIR", help="tracks, or single images of plates")
+    parser.add_argument("--tracks", required=True, metavar="DIR", help="tracks, single images, or a posteriors.npz")
     parser.add_argument("--out", metavar="DIR", help="default: submissions/NAME-DATE-TIME")
     parser.add_argument("--checkpoint", metavar="PATH", help="a run, its best folder or a .safetensors file")
     parser.add_argument("--format", nargs="+", metavar="NAME", help="formats to read; default: the checkpoint's")
@@ -28,32 +52,30 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--device", help="torch device; default: the GPU where there is one")
     parser.add_argument("--strict", action="store_true", help="stop at the first frame that cannot be read")
     parser.add_argument("--pictures", type=int, default=12, metavar="N", help="draw the first N tracks (default 12)")
+    parser.add_argument("--save-posteriors", action="store_true", help="write posteriors.npz too (24 KB a track)")
     args = parser.parse_args(argv)
 
-    settings = list(args.set)
-    if args.format:
-        settings.append(f"read.formats=[{', '.join(args.format)}]")
+    settings = [*args.set, *([f"read.formats=[{', '.join(args.format)}]"] if args.format else [])]
 
-    from .data.scan import scan
+    from .decode.stored import SUFFIX
     from .files import writable_folder
 
-    scanned = scan(Path(args.tracks))
-    if not scanned.tracks:
-        raise InputError("holds no tracks and no images", where=args.tracks, fix="see the layouts in the README")
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    out = writable_folder(args.out or Path("submissions") / f"{Path(args.tracks).resolve().name}-{stamp}")
-
-    from .reader import Reader
-
-    reader = Reader(args.checkpoint, settings=settings, device=args.device)
+    name = Path(args.tracks).resolve().name
+    out = args.out or Path("submissions") / f"{name.removesuffix(SUFFIX)}-{datetime.now():%Y%m%d-%H%M%S}"
+    if name.endswith(SUFFIX):
+        source = _stored(Path(args.tracks), args.checkpoint, settings)
+        writable_folder(out)
+    else:
+        source = _folder(Path(args.tracks), out, args.checkpoint, settings, args.device)
+    out = Path(out)
     say = console().print
-    say(f"checkpoint: {reader.checkpoint.path} ({reader.chosen}), model {reader.checkpoint.hash[:12]}")
+    say(source.said)
 
     started = time.perf_counter()
-    predictions = _read_all(reader, scanned.tracks, out, args.strict)
+    predictions = _read_all(source, out, args.strict, args.save_posteriors)
     seconds = time.perf_counter() - started
 
-    problems = [*scanned.problems, *(p for prediction in predictions for p in prediction.problems)]
+    problems = [*source.problems, *(p for prediction in predictions for p in prediction.problems)]
     show_problems(problems)
     blind = [prediction.track_id for prediction in predictions if not prediction.per_frame]
     if blind:
@@ -62,48 +84,97 @@ def main(argv: Sequence[str]) -> int:
             f"carry confidence 0.0 and a made-up text: {', '.join(blind[:5])}{' ...' if len(blind) > 5 else ''}"
         )
     formats = Counter(prediction.format or "no format" for prediction in predictions)
-    rate = f"{len(predictions) / seconds:.0f} tracks/s, " if seconds >= 1 else ""
+    rate = f" ({len(predictions) / seconds:.0f} tracks/s)" if seconds >= 1 else ""
     say(
-        f"{len(predictions)} tracks read in {seconds:.1f} s ({rate}{reader.device}): "
+        f"{len(predictions)} tracks read in {seconds:.1f} s{rate}: "
         + ", ".join(f"{n} {name}" for name, n in formats.most_common())
     )
-    if args.pictures:
-        _draw(scanned.tracks[: args.pictures], predictions, out / "pictures.png")
+    if args.pictures and source.tracks:
+        _draw(source.tracks[: args.pictures], predictions, out / "pictures.png")
 
     from .submission import validate, write_submission
 
     archive = write_submission(predictions, out / "predictions.zip")
-    wrong = validate(archive, [track.id for track in scanned.tracks], reader.formats)
+    wrong = validate(archive, source.ids, source.decoder.formats)
     if wrong:
         raise InputError(f"the written submission does not validate: {wrong[0]}", where=archive)
     print(archive)
     return 0
 
 
-def _read_all(reader, tracks, out: Path, strict: bool) -> list[Prediction]:  # type: ignore[no-untyped-def]
-    """Read every track, writing `predictions.jsonl` as a stream that appears only when it is whole."""
-    import json
+def _folder(path: Path, out: Path, checkpoint: str | None, settings: list[str], device: str | None) -> Source:
+    """Tracks on disk, to be read with a checkpoint. The output folder is proven before torch is loaded."""
+    from .data.scan import scan
+    from .files import writable_folder
 
-    from rich.progress import track as progress
+    scanned = scan(path)
+    if not scanned.tracks:
+        raise InputError("holds no tracks and no images", where=path, fix="see the layouts in the README")
+    writable_folder(out)
 
+    from .reader import Reader
+
+    reader = Reader(checkpoint, settings=settings, device=device)
+    where = f"checkpoint: {reader.checkpoint.path} ({reader.chosen}), model {reader.checkpoint.hash[:12]}"
+    return Source(
+        [track.id for track in scanned.tracks],
+        reader.posteriors(scanned.tracks),
+        reader.decoder,
+        reader.checkpoint.alphabet,
+        f"{where}, {reader.device}",
+        scanned.tracks,
+        scanned.problems,
+    )
+
+
+def _stored(path: Path, checkpoint: str | None, settings: list[str]) -> Source:
+    """Posteriors read back; a checkpoint that is named gives its calibration and must be the one that made them."""
+    from .decode.stored import StoredPosteriors
+
+    stored = StoredPosteriors(path)
+    decoder = stored.decoder.with_settings(settings)
+    if checkpoint:
+        from .reader import Reader
+
+        named = Reader(checkpoint, device="cpu").decoder
+        if named.model_hash != decoder.model_hash:
+            raise InputError(
+                f"was made by model {decoder.model_hash[:12]}, {checkpoint} is {named.model_hash[:12]}",
+                where=path,
+                fix="leave --checkpoint out, or name the one that made it",
+            )
+        decoder = replace(decoder, calibration=named.calibration)
+    said = f"posteriors: {path}, made by model {decoder.model_hash[:12]} ({decoder.checkpoint})"
+    return Source(stored.track_ids, stored, decoder, stored.alphabet, said)
+
+
+def _read_all(source: Source, out: Path, strict: bool, save: bool) -> list[Prediction]:
+    """Read every track, writing `predictions.jsonl` (and the posteriors) as streams that appear only when whole."""
     from .decode.records import to_record
+    from .decode.stored import writing
     from .files import atomic_path
 
     predictions = []
-    with atomic_path(out / "predictions.jsonl") as aside, aside.open("w", encoding="utf-8", newline="\n") as lines:
-        stream = reader.read_tracks(tracks)
-        for prediction in progress(stream, "reading", total=len(tracks), console=console(), transient=True):
-            if strict and (prediction.problems or not prediction.per_frame):
-                found = prediction.problems or (Problem(prediction.track_id, "has no readable LR frame"),)
+    with ExitStack() as files:
+        aside = files.enter_context(atomic_path(out / "predictions.jsonl"))
+        lines = files.enter_context(aside.open("w", encoding="utf-8", newline="\n"))
+        target = out / "posteriors.npz"
+        kept = files.enter_context(writing(target, source.decoder, source.alphabet)) if save else None
+        for posteriors, problems in track_progress(source.stream, "reading", len(source.ids)):
+            prediction = source.decoder.decode(posteriors, problems)
+            if strict and (problems or not prediction.per_frame):
+                found = problems or (Problem(prediction.track_id, "has no readable LR frame"),)
                 raise InputError(found[0].what, where=found[0].where, fix=found[0].fix)
-            lines.write(json.dumps(to_record(prediction, reader.audit()), ensure_ascii=False) + "\n")
+            if kept:
+                kept.add(posteriors, problems)
+            lines.write(json.dumps(to_record(prediction, source.decoder.audit()), ensure_ascii=False) + "\n")
             # What the summary, the pictures and the zip need; the rest is in the file already.
             slim = tuple(replace(r, char_probs=(), spans=()) for r in prediction.per_frame)
             predictions.append(replace(prediction, per_frame=slim, runners_up=()))
     return predictions
 
 
-def _draw(tracks, predictions: Sequence[Prediction], target: Path) -> None:  # type: ignore[no-untyped-def]
+def _draw(tracks: Sequence[Track], predictions: Sequence[Prediction], target: Path) -> None:
     """A picture of the first tracks: their frames, each frame's reading, the fused reading and its confidence."""
     from .report.pictures import write_sheet
 

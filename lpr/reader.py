@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .config import load_config
 from .data.images import preprocess, read_frames, read_image
 from .decode.confidence import Calibration
-from .decode.decode import decode_track
-from .decode.records import audit_record
-from .formats import load_formats, worst_case_steps
+from .decode.stored import Decoder
+from .formats import worst_case_steps
 from .model.checkpoint import load
 from .model.inference import posteriors_of
 from .types import InputError, Posteriors, Prediction, Problem, Track
@@ -72,28 +69,25 @@ class Reader:
         settings: Sequence[str] = (),
         device: str | None = None,
     ) -> None:
-        if foreign := [setting for setting in settings if not setting.strip().startswith("read.")]:
-            raise InputError(f"--set {foreign[0]}: a checkpoint fixes all settings but read.*")
         path, self.chosen = find_checkpoint(checkpoint)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.checkpoint = load(path, self.device)
         self.model = self.checkpoint.model.eval()
-        self.config = load_config(settings=settings, base=self.checkpoint.config)
-        # A checkpoint carries its own formats; configs/formats is asked only for others.
-        same = self.config.read.formats == self.checkpoint.config.read.formats
-        self.formats = self.checkpoint.formats if same else load_formats(self.config.read.formats)
         stored = self.checkpoint.calibration
-        self.calibration = Calibration.from_dict(stored) if stored else None
+        self.decoder = Decoder(
+            self.checkpoint.config,
+            self.checkpoint.formats,
+            Calibration.from_dict(stored) if stored else None,
+            self.checkpoint.hash,
+            self.checkpoint.path.name,
+        ).with_settings(settings)
+        self.config, self.formats = self.decoder.config, self.decoder.formats
         if self.model.steps < (needed := worst_case_steps(self.formats)):
             raise InputError(
                 f"gives {self.model.steps} CTC steps, {' and '.join(self.config.read.formats)} can need {needed}",
                 where=self.checkpoint.path,
                 fix="choose formats that it serves, or train with a larger input.width",
             )
-
-    def audit(self) -> dict[str, Any]:
-        """The audit record of predictions made now: model hash, checkpoint, configuration, version, time."""
-        return audit_record(self.checkpoint.hash, self.checkpoint.path.name, self.config)
 
     def read(self, frames: Sequence[FrameLike] | FrameLike, track_id: str = "track") -> Prediction:
         """Read one plate from one or more frames of it, files or pixels (see `FrameLike`), in any order.
@@ -118,12 +112,12 @@ class Reader:
         size = self.config.input
         stack = np.stack(images) if images else np.zeros((0, size.channels, size.height, size.width), np.uint8)
         found = posteriors_of(self.model, [(track_id, stack, files)], self.checkpoint.alphabet)
-        return self._decode(found[0], tuple(problems))
+        return self.decoder.decode(found[0], problems)
 
     def read_tracks(self, tracks: Iterable[Track]) -> Iterator[Prediction]:
         """Read tracks as a stream, one Prediction each and in their order; memory does not grow with their number."""
         for found, problems in self.posteriors(tracks):
-            yield self._decode(found, problems)
+            yield self.decoder.decode(found, problems)
 
     def posteriors(self, tracks: Iterable[Track]) -> Iterator[tuple[Posteriors, tuple[Problem, ...]]]:
         """What the network gives for each track, in their order, and the problems of its frames.
@@ -145,10 +139,6 @@ class Reader:
                 found = posteriors_of(self.model, stacks, self.checkpoint.alphabet)
                 for one, (*_, problems) in zip(found, loaded, strict=True):
                     yield one, problems
-
-    def _decode(self, posteriors: Posteriors, problems: tuple[Problem, ...]) -> Prediction:
-        prediction = decode_track(posteriors, self.config.read, self.formats, self.calibration)
-        return replace(prediction, problems=problems) if problems else prediction
 
 
 def _as_rgb(pixels: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
