@@ -1,0 +1,150 @@
+"""Posteriors on disk: what the network gave for a folder, to be decoded, fused and calibrated again without it.
+
+One .npz file, readable with numpy alone: a float32 array (T of all frames, C) a track, named by its number, and
+`index.json` with the tracks' ids, files and steps and with all that decoding needs of the checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..config import Config, load_config, parse_config
+from ..files import atomic_path
+from ..formats import PlateFormat, load_formats
+from ..types import InputError, Posteriors, Prediction, Problem
+from .confidence import Calibration
+from .decode import decode_track
+from .records import audit_record
+
+INDEX = "index.json"
+SUFFIX = ".npz"
+_REMEDY = "write it again with lpr.infer --save-posteriors"
+
+
+@dataclass(frozen=True, slots=True)
+class Decoder:
+    """All that turns posteriors into predictions: `config` (its `read` counts), formats, calibration, and for the
+    audit record the hash and file name of the weights that the posteriors came from.
+    """
+
+    config: Config
+    formats: tuple[PlateFormat, ...]
+    calibration: Calibration | None
+    model_hash: str
+    checkpoint: str
+
+    def audit(self) -> dict[str, Any]:
+        """The audit record of predictions made now: model hash, checkpoint, configuration, version, time."""
+        return audit_record(self.model_hash, self.checkpoint, self.config)
+
+    def decode(self, posteriors: Posteriors, problems: Sequence[Problem] = ()) -> Prediction:
+        """Read one track; `problems` are those of its frames."""
+        prediction = decode_track(posteriors, self.config.read, self.formats, self.calibration)
+        return replace(prediction, problems=(*problems, *prediction.problems))
+
+    def with_settings(self, settings: Sequence[str]) -> Decoder:
+        """The same with `read.key=value` overrides; InputError for any other key."""
+        if foreign := [setting for setting in settings if not setting.strip().startswith("read.")]:
+            raise InputError(f"--set {foreign[0]}: a checkpoint fixes all settings but read.*")
+        config = load_config(settings=settings, base=self.config)
+        # A checkpoint carries its own formats; configs/formats is asked only for others.
+        same = config.read.formats == self.config.read.formats
+        return replace(self, config=config, formats=self.formats if same else load_formats(config.read.formats))
+
+
+class PosteriorsFile:
+    """Appends tracks to an open file, see `writing`."""
+
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        self._archive = archive
+        self.rows: list[dict[str, Any]] = []
+
+    def add(self, posteriors: Posteriors, problems: Sequence[Problem]) -> None:
+        """Append one track with the problems of its frames."""
+        arrays = posteriors.log_probs
+        classes = len(posteriors.alphabet) + 1
+        stacked = np.concatenate([*arrays, np.empty((0, classes))]).astype(np.float32)
+        with self._archive.open(f"{len(self.rows)}.npy", "w") as member:
+            np.lib.format.write_array(member, stacked, allow_pickle=False)
+        self.rows.append(
+            {
+                "track_id": posteriors.track_id,
+                "steps": [len(array) for array in arrays],
+                "files": list(posteriors.files),
+                "problems": [asdict(problem) for problem in problems],
+            }
+        )
+
+
+@contextmanager
+def writing(path: Path, decoder: Decoder, alphabet: str) -> Iterator[PosteriorsFile]:
+    """Write a file of posteriors as a stream; it appears only when it is whole."""
+    with atomic_path(path) as aside, zipfile.ZipFile(aside, "w") as archive:
+        tracks = PosteriorsFile(archive)
+        yield tracks
+        index = {
+            "alphabet": alphabet,
+            "config": decoder.config.model_dump(mode="json"),
+            "formats": [asdict(one) | {"drawing": {}, "path": None} for one in decoder.formats],
+            "calibration": decoder.calibration.to_dict() if decoder.calibration else None,
+            "model_hash": decoder.model_hash,
+            "checkpoint": decoder.checkpoint,
+            "tracks": tracks.rows,
+        }
+        archive.writestr(INDEX, json.dumps(index, ensure_ascii=False))
+
+
+class StoredPosteriors:
+    """An opened file of posteriors; `decoder` reads as the checkpoint that made them did.
+
+    Raises:
+        InputError: the file cannot be read, was cut short, or is none of ours.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            with zipfile.ZipFile(path) as archive:
+                self._index = json.loads(archive.read(INDEX))
+            rows: list[Mapping[str, Any]] = self._index["tracks"]
+            self.track_ids = [str(row["track_id"]) for row in rows]
+            stored = self._index["calibration"]
+            self.alphabet = str(self._index["alphabet"])
+            self.decoder = Decoder(
+                parse_config(self._index["config"], str(path)),
+                tuple(
+                    PlateFormat(one["name"], tuple(one["templates"]), one["layout"], one["prior"])
+                    for one in self._index["formats"]
+                ),
+                Calibration.from_dict(stored) if stored else None,
+                str(self._index["model_hash"]),
+                str(self._index["checkpoint"]),
+            )
+        except OSError as error:
+            raise InputError(f"cannot be read: {error.strerror or error}", where=path) from error
+        except (zipfile.BadZipFile, KeyError, TypeError, ValueError) as error:
+            raise InputError(f"holds no posteriors or was cut short: {error}", where=path, fix=_REMEDY) from error
+
+    def __iter__(self) -> Iterator[tuple[Posteriors, tuple[Problem, ...]]]:
+        """Each track's posteriors and the problems of its frames, in the order of writing; memory does not grow."""
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                for number, row in enumerate(self._index["tracks"]):
+                    with archive.open(f"{number}.npy") as member:
+                        stacked = np.lib.format.read_array(member, allow_pickle=False)
+                    ends = np.cumsum(row["steps"], dtype=np.intp)
+                    if stacked.ndim != 2 or len(stacked) != (ends[-1] if len(ends) else 0):
+                        raise ValueError(f"track {row['track_id']} has shape {stacked.shape}")
+                    arrays = tuple(np.split(stacked, ends[:-1])) if len(ends) else ()
+                    problems = tuple(Problem(**problem) for problem in row["problems"])
+                    yield Posteriors(row["track_id"], arrays, self.alphabet, tuple(row["files"])), problems
+        except (OSError, zipfile.BadZipFile, KeyError, TypeError, ValueError) as error:
+            raise InputError(f"is damaged: {error}", where=self.path, fix=_REMEDY) from error
