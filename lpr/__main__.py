@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from pathlib import Path
 
 from . import __version__
@@ -20,6 +21,15 @@ def commands() -> dict[str, str]:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        name = sys.argv[1]
+        print(
+            f"error: call a command by its module: python -m lpr.{name}"
+            if name in commands()
+            else f"error: there is no command {name!r}; python -m lpr lists them",
+            file=sys.stderr,
+        )
+        sys.exit(2)
     print(f"lpr {__version__}: reads licence plates from tracks of low-resolution frames\n")
     for name, line in commands().items():
         print(f"  python -m lpr.{name:<12} {line}")

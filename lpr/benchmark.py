@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from .cli import Parser, console, run
+from .config import Config, load_config
 
 
 def main(argv: Sequence[str]) -> int:
@@ -20,9 +21,14 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--tracks", type=int, default=200, help="synthetic tracks to measure on (default 200)")
     parser.add_argument("--list-tracks", type=int, default=20_000, help="tracks to list (default 20000)")
     parser.add_argument("--presets", nargs="+", default=["cpu", "seed-crnn"], help="recognisers to measure")
+    parser.add_argument("--checkpoint", metavar="PATH", help="to measure reading with; default as in lpr.infer")
     parser.add_argument("--seconds", type=float, default=10, help="per training figure (default 10)")
     parser.add_argument("--rounds", type=int, default=3, help="of the short figures (default 3)")
     args = parser.parse_args(argv)
+    if min(args.tracks, args.list_tracks, args.rounds) < 1 or args.seconds <= 0:
+        parser.error("--tracks, --list-tracks, --rounds and --seconds must be above 0")
+    for preset in args.presets:
+        load_config(["phase1", preset])
 
     from .plates.write import write_tracks
 
@@ -41,8 +47,7 @@ def main(argv: Sequence[str]) -> int:
         _loading(folder / "tracks", add, args.rounds)
         for preset in args.presets:
             _training(preset, folder / "tracks", args.seconds, add)
-        for preset in args.presets:
-            _reading(preset, folder, add, args.rounds)
+        _reading(args.checkpoint, folder / "tracks", add, args.rounds)
 
     print(f"{machine()}\n\n| what | figure | unit |\n|---|--:|---|")
     for row in rows:
@@ -80,7 +85,6 @@ def _timed(work: Callable[[], Any], rounds: int) -> float:
 
 def _listing(folder: Path, tracks: int, add: Callable[[str, str, str], None], rounds: int) -> None:
     """Scan and check many tracks; they are hard links to the few that were generated."""
-    from .config import Config
     from .data.labels import check_labels
     from .data.scan import scan
 
@@ -103,7 +107,6 @@ def _listing(folder: Path, tracks: int, add: Callable[[str, str, str], None], ro
 
 def _loading(tracks: Path, add: Callable[[str, str, str], None], rounds: int) -> None:
     """One process, one thread: LR frames from disk to network input, plain and augmented."""
-    from .config import load_config
     from .data.dataset import FrameDataset, epoch_samples
     from .data.images import read_frames
     from .data.scan import scan
@@ -121,7 +124,6 @@ def _loading(tracks: Path, add: Callable[[str, str, str], None], rounds: int) ->
 
 def _training(preset: str, tracks: Path, seconds: float, add: Callable[[str, str, str], None]) -> None:
     """The training loop as it stands, loader included, stopped after `seconds`; its own sums say how long it waited."""
-    from .config import load_config
     from .training.loop import train
     from .training.state import read_state
 
@@ -134,26 +136,22 @@ def _training(preset: str, tracks: Path, seconds: float, add: Callable[[str, str
     add(f"training {preset}, batches of {config.train.batch_size}", rate, f"frames/s, {waiting}")
 
 
-def _reading(preset: str, folder: Path, add: Callable[[str, str, str], None], rounds: int) -> None:
-    """Tracks of five LR frames from disk to a prediction; the time does not depend on what the weights learned."""
-    from .config import load_config
+def _reading(checkpoint: str | None, tracks: Path, add: Callable[[str, str, str], None], rounds: int) -> None:
+    """Tracks of five LR frames from disk to a prediction."""
     from .data.scan import scan
-    from .model.checkpoint import save
-    from .model.recogniser import build_recogniser
     from .reader import Reader
 
-    config = load_config(["phase1", preset])
-    path = folder / f"{preset}.safetensors"
-    save(path, build_recogniser(config), config, {})
-    reader = Reader(path)
-    found = scan(folder / "tracks").tracks[:64]
+    reader = Reader(checkpoint)
+    name = f"reading with {reader.config.model.name} ({reader.chosen})"
+    found = scan(tracks).tracks[:256]
     seconds = _timed(lambda: list(reader.read_tracks(found)), rounds)
-    what = f"reading with {preset}, batches of {config.read.batch_tracks} tracks"
-    add(what, f"{1000 * seconds / len(found):.1f}", "ms/track")
+    add(
+        f"{name}, batches of {reader.config.read.batch_tracks} tracks", f"{1000 * seconds / len(found):.1f}", "ms/track"
+    )
     files = [frame.path for frame in found[0].lr]
     reader.read(files)
     seconds = _timed(lambda: reader.read(files), 10 * rounds)
-    add(f"reading with {preset}, a single track", f"{1000 * seconds:.1f}", "ms/track")
+    add(f"{name}, a single track", f"{1000 * seconds:.1f}", "ms/track")
 
 
 if __name__ == "__main__":

@@ -173,7 +173,7 @@ def _finder(
 
     from .decode.candidates import char_probs, matching
     from .decode.ctc import clean
-    from .decode.decode import calibrated, decode_track, fused_evidence, share_rest
+    from .decode.decode import calibrated, fused_evidence, share_rest, weigh_track
     from .decode.fusion import VOTES
     from .formats import format_of
 
@@ -185,8 +185,8 @@ def _finder(
     def find(posteriors: Posteriors) -> dict[str, Any]:
         evidence = fused_evidence([clean(array, alphabet) for array in posteriors.log_probs], read)
         # Raw probabilities first; the best plate's confidence sets the scale of the others.
-        best = decode_track(posteriors, read, formats, None, top - 1)
-        confidence = calibrated(best.confidence, read, reader.decoder.calibration)
+        best, weighed = weigh_track(posteriors, read, formats, top - 1)
+        confidence = calibrated(weighed, read, reader.decoder.calibration)
         place: dict[str, int] = {}
         if known is not None:
             indices = known.register.rank(evidence, top)

@@ -107,11 +107,18 @@ class ReadConfig(Section):
     decoder: Literal["constrained", "greedy", "beam"] = Field(
         "constrained", description="exact under the formats; greedy and beam (prefix beam search) read free text"
     )
-    fusion: Literal[
-        "log_prob_sum", "sequence", "confidence_vote", "majority_vote", "max_score", "position_vote"
-    ] = Field("sequence", description="the text with the largest product of its likelihoods under all frames")
+    fusion: Literal["log_prob_sum", "sequence", "confidence_vote", "majority_vote", "max_score", "position_vote"] = (
+        Field("sequence", description="the text with the largest product of its likelihoods under all frames")
+    )
     format_priors: bool = Field(
         False, description="weigh formats by the priors in their files; constrained, with log_prob_sum or sequence"
+    )
+    sharpen: float = Field(
+        1.0,
+        ge=1,
+        le=100,
+        description="log-odds of confidences times this: a larger gap for the competition's tie-break, "
+        "but no probability any more; never changes a text",
     )
     batch_tracks: int = Field(32, ge=1, description="tracks read at once; bounds the memory")
 

@@ -110,7 +110,7 @@ class Posteriors:
 class Reading:
     """One text read from one array of posteriors.
 
-    `score`: mean over steps of the largest probability (the seed's frame score), in [0, 1]; not a confidence.
+    `score`: mean over steps of the largest probability, in [0, 1]; not a confidence.
     `log_prob`: natural log of the probability that the decoder gave to the text (of its best path, or summed over
     alignments, as the decoder says). `char_probs`: per character, the probability at its peak step.
     `spans`: per character, first and last+1 CTC step. `file` is the image behind it.
@@ -130,8 +130,8 @@ class Prediction:
 
     `format` is the format whose template the text obeys, or None. `per_frame` holds every readable frame's own
     reading. `runners_up` are the next best texts with their probabilities, best first. `problems` names frames
-    that could not be read. `format_probs`: where several formats were searched, the probability of each, likeliest
-    first, given that the plate obeys one of them.
+    that could not be read, and says where the track does not look like a plate. `format_probs`: where several formats
+    were searched, the probability of each, likeliest first, given that the plate obeys one of them.
     """
 
     track_id: str

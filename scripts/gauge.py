@@ -1,6 +1,6 @@
 """Says how hard tracks are without training: the share of frames that an off-the-shelf reader gets right.
 
-python scripts/gauge.py ../shared/data/lrlpr_figure_tracks     # 0 of 45 lr and 30 of 45 hr frames
+python scripts/gauge.py REAL_TRACKS     # 0 of 45 lr and 30 of 45 hr frames
 python scripts/gauge.py DIR/Scenario-B --tracks 80             # wanted: lr under 5 %, hr 60 to 80 %
 
 Needs rapidocr-onnxruntime, best in an environment of its own (it brings another OpenCV): its models lie in its wheel

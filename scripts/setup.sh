@@ -16,7 +16,7 @@ stamp="$LPR_VENV/.lpr-requirements"
 if ! cmp -s requirements.txt "$stamp"; then
     echo "installing into $LPR_VENV (torch is about 6 GB with its CUDA libraries, some 3 minutes) ..." >&2
     [ -x "$LPR_VENV/bin/python" ] || "$PYTHON" -m venv "$LPR_VENV"
-    "$LPR_VENV/bin/python" -m pip install --quiet --disable-pip-version-check -r requirements.txt
+    "$LPR_VENV/bin/python" -m pip install --disable-pip-version-check -r requirements.txt
     cp requirements.txt "$stamp"
 fi
 python="$LPR_VENV/bin/python"

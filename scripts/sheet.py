@@ -1,6 +1,6 @@
 """Puts real tracks beside synthetic ones, enlarged and recompressed alike, and compares what can be measured.
 
-python scripts/sheet.py --real ../shared/data/lrlpr_figure_tracks --synthetic DIR --out sheet.png [--kind hr]
+python scripts/sheet.py --real REAL_TRACKS --synthetic DIR --out sheet.png [--kind hr]
 
 The table on stdout holds quartiles over tracks. Every frame is first brought down to 48 px width (HR: 130 px), because
 the real ones were enlarged by the figure they were cut from.

@@ -1,13 +1,28 @@
 # Sourced by train_phase1.sh and train_phase2.sh: environment, data folder, preset.
-#   $1 or LPR_DATA  the training tracks; without both a synthetic set is made first
-#   LPR_PRESET      the recogniser's preset (default: seed-crnn with a GPU, cpu without)
-source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+if [ "${1:-}" = "-h" ] || [ "${1:-}" = "--help" ]; then
+    cat <<'USAGE'
+bash scripts/train_phase1.sh [DATA] [--set train.epochs=10 ...]     train on all scenarios -> runs/phase1
+bash scripts/train_phase2.sh [DATA] [--set ...]                     fine-tune it on Scenario-B -> runs/phase2
 
+A run that was stopped goes on. Without DATA and LPR_DATA a synthetic set is made first.
+  DATA, LPR_DATA  the training tracks
+  LPR_PRESET      the recogniser's preset (default: seed-crnn with a GPU, cpu without)
+  LPR_RUN         the run folder (default: runs/phase1 or runs/phase2)
+USAGE
+    exit 0
+fi
 data="${LPR_DATA:-}"
 if [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then
     data="$1"
     shift
 fi
+# setup.sh changes to the repository's folder; the data may lie beside the caller's.
+if [ -n "$data" ]; then
+    [ -e "$data" ] || { echo "error: $data: no such folder" >&2; exit 1; }
+    data="$(cd "$(dirname "$data")" && pwd)/$(basename "$data")"
+fi
+source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+
 if "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
     preset="${LPR_PRESET:-seed-crnn}"
 else
@@ -17,5 +32,6 @@ fi
 if [ -z "$data" ]; then
     data="data/synthetic"
     echo "no data folder given (argument or LPR_DATA): making a synthetic set in $data, about 2 minutes on 2 cores." >&2
+    echo "training on it with the preset cpu takes about 30 minutes for phase 1 and 6 for phase 2 on 2 cores." >&2
     "$python" -m lpr.synth --out "$data" --tracks "${TRACKS:-4000}" --hardness easy --seed 1
 fi

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lpr.config import ReadConfig
-from lpr.decode.confidence import LEAST_SLOPE, Calibration, fit
+from lpr.decode.confidence import LEAST_SLOPE, Calibration, Evidence, fit
 from lpr.decode.ctc import text_log_prob
 from lpr.decode.decode import decode_track
 from lpr.decode.fusion import METHODS, VOTES, confidence_vote, log_prob_sum, majority_vote, max_score
@@ -99,8 +99,8 @@ def test_fit_recovers_the_curve_that_made_the_data():
     rng = np.random.default_rng(0)
     raw = rng.uniform(0.01, 0.99, 20_000)
     truth = Calibration(0.5, 1.0)
-    right = rng.random(len(raw)) < [truth.apply(p) for p in raw]
-    found = fit(raw, right, "constrained/log_prob_sum")
+    right = rng.random(len(raw)) < [truth.apply(Evidence(p)) for p in raw]
+    found = fit([Evidence(p) for p in raw], right, "constrained/log_prob_sum")
     assert found.slope == pytest.approx(0.5, abs=0.05) and found.intercept == pytest.approx(1.0, abs=0.05)
     assert (found.tracks, found.right, found.method) == (20_000, right.sum(), "constrained/log_prob_sum")
     assert Calibration.from_dict(found.to_dict()) == found
@@ -109,19 +109,19 @@ def test_fit_recovers_the_curve_that_made_the_data():
 @settings(max_examples=80, deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), max_size=30))
 def test_any_fold_gives_a_rising_curve_within_0_and_1(pairs):
-    curve = fit([raw for raw, _ in pairs], [right for _, right in pairs])
+    curve = fit([Evidence(raw) for raw, _ in pairs], [right for _, right in pairs])
     assert curve.slope >= LEAST_SLOPE
     grid = [0.0, 1e-300, 1e-12, 1e-3, 0.2, 0.5, 0.9, 1 - 1e-12, 1.0]
-    values = [curve.apply(p) for p in grid]
+    values = [curve.apply(Evidence(p)) for p in grid]
     assert values == sorted(values) and values[0] == 0.0 and values[-1] <= 1.0
 
 
 def test_fit_is_the_minimum_also_where_sure_readings_are_the_wrong_ones():
     assert fit([], []) == Calibration()
-    backwards = fit([0.9, 0.8, 0.7, 0.2, 0.1] * 20, [False, False, False, True, True] * 20)
+    backwards = fit([Evidence(p) for p in (0.9, 0.8, 0.7, 0.2, 0.1)] * 20, [False, False, False, True, True] * 20)
     assert backwards.slope == LEAST_SLOPE
-    assert backwards.apply(0.5) == pytest.approx(0.4, abs=0.01)  # no more to know than the share of right ones
-    assert fit([0.6] * 50, [True] * 50).apply(0.6) > 0.9
+    assert backwards.apply(Evidence(0.5)) == pytest.approx(0.4, abs=0.01)  # the share of right ones
+    assert fit([Evidence(0.6)] * 50, [True] * 50).apply(Evidence(0.6)) > 0.9
 
 
 @pytest.mark.parametrize("values", [{}, {"slope": 1}, {"slope": "x", "intercept": 0}, {"slope": -1, "intercept": 0},
@@ -134,7 +134,7 @@ def test_a_broken_calibration_is_refused(values):
 def test_fit_refuses_what_is_no_probability():
     for raw, right in (([1.5], [True]), ([float("nan")], [True]), ([0.5], [])):
         with pytest.raises(InputError):
-            fit(raw, right)
+            fit([Evidence(p) for p in raw], right)
 
 
 # --- a whole track ------------------------------------------------------------------------------------------------
@@ -221,7 +221,7 @@ def test_a_calibration_is_used_for_its_own_method_only():
     raw = decode_track(posteriors, SUM, BRAZIL, None)
     fitting = Calibration(0.7, 0.4, "constrained/log_prob_sum")
     used = decode_track(posteriors, SUM, BRAZIL, fitting)
-    assert used.text == raw.text and used.confidence == pytest.approx(fitting.apply(raw.confidence))
+    assert used.text == raw.text and used.confidence == pytest.approx(fitting.apply(Evidence(raw.confidence)))
     other = decode_track(posteriors, SUM, BRAZIL, Calibration(0.7, 0.4, "constrained/max_score"))
     assert other.confidence == raw.confidence
 

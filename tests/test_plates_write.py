@@ -160,7 +160,7 @@ def test_the_command_writes_one_format_on_request(tmp_path, capsys):
     [("A", (43, 46), (2.0, 2.5), (78, 86), (3.0, 4.4)), ("B", (46, 49), (2.6, 3.0), (122, 135), (1.9, 2.9))],
 )
 def test_sizes_follow_the_facts(scenario, lr_width, lr_aspect, hr_width, growth):
-    """FACTS section 1: median or mean widths, aspects, and the growth of the LR width along a track."""
+    """As published for LRLPR-26: median or mean widths, aspects, and the growth of the LR width along a track."""
     limits = {"A": ((24, 68), (50, 148)), "B": ((35, 60), (55, 163))}[scenario]
     lr, hr, gains, shrinks, fills, aspects = [], [], [], [], [], []
     for i in range(600):

@@ -41,9 +41,8 @@ class Strength:
     jpeg_prob: float
 
 
-#: Phase 1 is trained with "aggressive", phase 2 with "light", validation with "none" (row A3 of the specification:
-#: rotation +-5 degrees, JPEG 30-70). Perspective and blur are bounded by 6 px a character: at 48 px width, 0.05 moves
-#: a corner by 2.4 px and smears by half a character at most.
+#: Phase 1 is trained with "aggressive", phase 2 with "light", validation with "none". Perspective and blur are bounded
+#: by 6 px a character: at 48 px width, 0.05 moves a corner by 2.4 px and smears by half a character at most.
 STRENGTHS: dict[StrengthName, Strength] = {
     "none": Strength(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0),
     "light": Strength(2, 0.03, 0.08, 0.15, 0.15, 0.05, 6, 0.3, 0.03, 0.15, 0.15),

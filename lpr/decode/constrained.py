@@ -1,6 +1,6 @@
 """The best path that spells a plate: Viterbi over the CTC topology of the formats' templates, exact.
 
-Forcing a greedy string into the pattern afterwards destroys accuracy (FACTS.md 4.6); here the format takes part in
+Forcing a greedy string into the pattern afterwards destroys accuracy; here the format takes part in
 the search. `nbest` sums over alignments instead and gives probabilities.
 """
 

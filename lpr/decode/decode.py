@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..formats import PlateFormat, format_of
-from ..types import Posteriors, Prediction, Reading
+from ..types import Posteriors, Prediction, Problem, Reading
 from .beam import beam, prefix_beam
-from .confidence import Calibration, method_name
+from .confidence import NOT_A_PLATE, Calibration, Evidence, method_name, sharpened
 from .constrained import best_paths
 from .ctc import clean, text_log_probs
 from .fusion import VOTES, log_prob_sum
@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 
 #: Texts after the first that a prediction names.
 RUNNERS_UP = 4
+
+#: What the problem says of a track that is not taken for a plate; the names of the formats follow.
+UNLIKE = "does not look like a plate of"
+
+#: Stands for a probability of 0 in logs.
+TINY = 1e-300
 
 
 def decode_track(
@@ -43,38 +49,62 @@ def decode_track(
     readings and name no runners-up. With the greedy or beam decoder a text may obey no format (`format` None), and
     `sequence` chooses among the texts that the frames propose.
 
+    What the calibration does not take for a plate has a confidence of at most `confidence.NOT_A_PLATE`, and its
+    `problems` say so. `read.sharpen` changes confidences only, see `confidence.sharpened`.
+
     Never fails on what a network can give: NaN, infinities, flat or empty arrays. Where nothing can be read (no
     frame, or T too short for a plate) the text is a made-up valid one with confidence 0.0.
 
     Raises:
         InputError: the arrays do not fit the alphabet, or differ in T where fusion adds them.
     """
+    raw, evidence = weigh_track(posteriors, read, formats, runners_up)
+    if not evidence.raw > 0:
+        return raw
+    confidence = calibrated(evidence, read, calibration)
+    prediction = replace(raw, confidence=confidence, runners_up=share_rest(raw.runners_up, raw.confidence, confidence))
+    if calibration is None or not _serves(calibration, read) or calibration.is_plate(evidence):
+        return prediction
+    names = " or ".join(one.name for one in formats)
+    fix = f"its confidence is at most {NOT_A_PLATE}; look at the frames"
+    return replace(prediction, problems=(Problem(posteriors.track_id, f"{UNLIKE} {names}", fix),))
+
+
+def weigh_track(
+    posteriors: Posteriors, read: ReadConfig, formats: Sequence[PlateFormat], runners_up: int = RUNNERS_UP
+) -> tuple[Prediction, Evidence]:
+    """`decode_track` with raw values in place of confidence and probabilities, and the evidence to calibrate."""
     alphabet = posteriors.alphabet
     arrays = [clean(array, alphabet) for array in posteriors.log_probs]
     per_frame = _frame_readings(arrays, posteriors, read, formats)
-    evidence = fused_evidence(arrays, read)
-    masses = format_masses(evidence, formats, alphabet) if len(formats) > 1 else {}
+    fused = fused_evidence(arrays, read)
+    masses = format_masses(fused, formats, alphabet)
     others: tuple[tuple[str, float], ...] = ()
+    margin = 0.0
     if read.fusion in VOTES:
         # A frame in which the free decoders saw nothing, or one too short for a plate, has no vote.
         text, raw = VOTES[read.fusion]([r for r in per_frame if r.text and np.isfinite(r.log_prob)])
     else:
-        ranked = _rank(evidence, alphabet, read, formats, masses, 1 + runners_up)
+        # One more than asked for, so that there is a margin.
+        ranked = _rank(fused, alphabet, read, formats, masses, max(2, 1 + runners_up))
         (text, raw), others = (ranked[0], ranked[1:]) if ranked else (("", 0.0), ())
+        if others and raw > 0:
+            margin = float(np.log(raw) - np.log(max(others[0][1], TINY)))
     if not text:
         text, likeliest = fallback_text(formats, alphabet)
-        return Prediction(posteriors.track_id, text, 0.0, likeliest.name, per_frame)
-    confidence = calibrated(raw, read, calibration)
+        return Prediction(posteriors.track_id, text, 0.0, likeliest.name, per_frame), Evidence(0.0)
+    raw = min(max(raw, 0.0), 1.0)
     obeyed = format_of(text, formats)
-    return Prediction(
+    prediction = Prediction(
         posteriors.track_id,
         text,
-        confidence,
+        raw,
         obeyed.name if obeyed else None,
         per_frame,
-        share_rest(others, raw, confidence),
-        format_probs=_shares(masses, formats, read),
+        others[:runners_up],
+        format_probs=_shares(masses, formats, read) if len(formats) > 1 else (),
     )
+    return prediction, Evidence(raw, max(margin, 0.0), min(1.0, sum(masses.values())))
 
 
 def fused_evidence(arrays: Sequence[NDArray[np.float64]], read: ReadConfig) -> list[NDArray[np.float64]]:
@@ -84,11 +114,17 @@ def fused_evidence(arrays: Sequence[NDArray[np.float64]], read: ReadConfig) -> l
     return list(arrays)
 
 
-def calibrated(raw: float, read: ReadConfig, calibration: Calibration | None) -> float:
-    """A raw value as a confidence in [0, 1]; a calibration of another method is not used."""
-    if calibration is not None and calibration.method in ("", method_name(read.decoder, read.fusion)):
-        return calibration.apply(raw)
-    return min(max(raw, 0.0), 1.0)
+def calibrated(evidence: Evidence, read: ReadConfig, calibration: Calibration | None) -> float:
+    """Evidence as a confidence in [0, 1], sharpened where that is asked for; see `decode_track`."""
+    if calibration is None or not _serves(calibration, read):
+        return sharpened(evidence.raw, read.sharpen, None)
+    found = sharpened(calibration.apply(evidence), read.sharpen, calibration)
+    return found if calibration.is_plate(evidence) else min(found, NOT_A_PLATE)
+
+
+def _serves(calibration: Calibration, read: ReadConfig) -> bool:
+    """Whether a calibration was fitted for this way to read."""
+    return calibration.method in ("", method_name(read.decoder, read.fusion))
 
 
 def share_rest(others: Sequence[tuple[str, float]], raw: float, confidence: float) -> tuple[tuple[str, float], ...]:

@@ -22,7 +22,7 @@ def greedy(log_probs: NDArray[np.floating], alphabet: str) -> Reading:
 
 
 def frame_score(safe: NDArray[np.float64]) -> float:
-    """The seed's score of a frame: mean over the steps of (T, C) of the largest probability; 0.0 for T = 0."""
+    """The score of a frame: mean over the steps of (T, C) of the largest probability; 0.0 for T = 0."""
     return float(np.exp(safe.max(axis=1)).mean()) if len(safe) else 0.0
 
 

@@ -89,6 +89,15 @@ def save(path: Path, model: Recogniser, config: Config, extra: Mapping[str, Any]
     return str(metadata["hash"])
 
 
+def recalibrate(path: Path, calibration: Mapping[str, Any], read: Mapping[str, Any]) -> None:
+    """Give a checkpoint file another calibration and the `read` settings that it was fitted with; weights stay."""
+    tensors, metadata = _read(path)
+    metadata["calibration"] = dict(calibration)
+    metadata["config"] = {**metadata["config"], "read": dict(read)}
+    with atomic_path(path) as aside:
+        save_file(tensors, aside, {"lpr": json.dumps(metadata, ensure_ascii=False, allow_nan=False)})
+
+
 def git_commit() -> str | None:
     """The commit of the source tree this package lies in, with "-dirty" where files differ, or None."""
     command = ["git", "-C", str(Path(__file__).resolve().parents[2]), "describe", "--always", "--dirty", "--abbrev=40"]

@@ -197,7 +197,7 @@ class Sizes:
     growth_px: float
 
 
-#: Chosen so that the means over all frames are those of FACTS section 1 (a test compares them). The ends of a
+#: Chosen so that the means over all frames are those of LRLPR-26 (a test compares them). The ends of a
 #: track lie above its mean.
 _SIZES = {
     "A": Sizes((46.0, 0.16, 24, 68), (86.0, 0.17, 50, 148), (2.25, 0.17), (2.35, 0.18), 3.7),

@@ -18,7 +18,7 @@ Split = Literal["train", "test"]
 #: 8 buckets: A holds more tracks than plates, B as many, a test set far fewer.
 _BUCKETS = {"A": (0, 1, 2), "B": (3, 4, 5, 6), "test": (7,)}
 
-#: Share of A's tracks whose plate was on an earlier track: 10,000 tracks of 6,947 plates (FACTS, section 1).
+#: Share of A's tracks whose plate was on an earlier track: LRLPR-26 has 10,000 tracks of 6,947 plates.
 _REPEATED = 0.3053
 
 _ATTEMPTS = 10_000

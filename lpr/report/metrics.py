@@ -177,6 +177,19 @@ def confidence_gap(confidence: ArrayLike, right: ArrayLike) -> Estimate:
     return bootstrap(np.stack(columns, axis=1), lambda s: s[:, 0] / s[:, 1] - s[:, 2] / s[:, 3])
 
 
+def auroc(confidence: ArrayLike, right: ArrayLike) -> float:
+    """How well confidence tells right from wrong: the probability that a right track has the higher one, ties by half.
+
+    In [0, 1], 0.5 is chance; NaN when all tracks are right or all are wrong.
+    """
+    sure, good = np.asarray(confidence, dtype=float), np.asarray(right, dtype=bool)
+    right_ones, wrong_ones = sure[good], np.sort(sure[~good])
+    if not (len(right_ones) and len(wrong_ones)):
+        return nan
+    below = np.searchsorted(wrong_ones, right_ones, "left") + np.searchsorted(wrong_ones, right_ones, "right")
+    return float(below.mean() / (2 * len(wrong_ones)))
+
+
 def calibration_error(confidence: ArrayLike, right: ArrayLike) -> Estimate:
     """Expected calibration error, in [0, 1], lower is better: over `BANDS` equal-width bands, the mean of
     |share right - mean confidence|, weighted by the tracks in the band (Naeini et al. 2015).

@@ -9,8 +9,10 @@ import torch
 from ..config import Config
 from ..data.splits import Split
 from ..decode.confidence import fit, method_name
+from ..decode.decode import weigh_track
 from ..decode.records import audit_record, to_record
 from ..files import write_text
+from ..formats import load_formats
 from ..model import checkpoint
 from .display import Display
 from .run import RunFolder
@@ -25,9 +27,11 @@ def finish(run: RunFolder, config: Config, split: Split, device: torch.device, d
     best = checkpoint.load(run.best, device)
     tracks = (*split.select, *split.calibrate)
     read = read_posteriors(best.model, tracks, config)
-    raw = decode_all(read[len(split.select) :], config)
+    formats = load_formats(config.read.formats)
+    weighed = [weigh_track(posteriors, config.read, formats) for posteriors, _ in read[len(split.select) :]]
+    raw = [prediction for prediction, _ in weighed]
     calibration = fit(
-        [p.confidence for p in raw],
+        [evidence for _, evidence in weighed],
         [p.text == t.text for p, t in zip(raw, split.calibrate, strict=True)],
         method_name(config.read.decoder, config.read.fusion),
     )

@@ -66,8 +66,9 @@ def decode_all(read: Sequence[Read], config: Config, calibration: Calibration | 
     """Decode tracks with the settings and formats of `config.read`."""
     formats = load_formats(config.read.formats)
     return [
-        replace(decode_track(posteriors, config.read, formats, calibration), problems=problems)
+        replace(prediction, problems=(*problems, *prediction.problems))
         for posteriors, problems in read
+        for prediction in (decode_track(posteriors, config.read, formats, calibration),)
     ]
 
 
