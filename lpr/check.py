@@ -1,6 +1,9 @@
 """Examines a data set: counts, labels, formats, damaged and doubled files, each problem with file, line and remedy.
 
 DIR is any folder (or label list) that the other commands read. Exit code 1 if there is an error.
+
+python -m lpr.check OLD.jsonl NEW.jsonl compares two files of predictions instead: exit code 1 if the distribution of
+their confidences drifted (Kolmogorov-Smirnov: p below 0.01 and a distance of at least 0.1).
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .cli import Parser, run, track_progress
-from .types import Problem
+from .types import InputError, Problem, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,13 +25,19 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str]) -> int | None:
     """Print the report to stdout; 1 if there are errors (with --strict: any problem), else 0."""
     parser = Parser("lpr.check", __doc__)
-    parser.add_argument("dir", type=Path, metavar="DIR", help="folder of tracks or images, or a label list")
+    parser.add_argument(
+        "dir", type=Path, nargs="+", metavar="DIR", help="folder of tracks or images, or a label list; or two .jsonl"
+    )
     parser.add_argument("--images", action="store_true", help="decode every image too: sizes, damage, identical files")
     parser.add_argument("--formats", help="formats labels may have, such as brazilian,mercosur (default: all known)")
     parser.add_argument("--strict", action="store_true", help="warnings count as errors")
     parser.add_argument("--limit", type=int, default=20, help="problems to print (default 20); --json lists all")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything found to FILE")
     args = parser.parse_args(argv)
+    if any(path.suffix == ".jsonl" for path in args.dir):
+        return _drift(args.dir)
+    if len(args.dir) > 1:
+        raise UsageError("one DIR at a time, or two files of predictions (.jsonl)")
 
     from rich.console import Console
 
@@ -38,7 +47,7 @@ def main(argv: Sequence[str]) -> int | None:
     from .formats import known_formats, load_formats
 
     formats = load_formats(args.formats.split(",") if args.formats else known_formats())
-    found = scan(args.dir)
+    found = scan(args.dir[0])
     findings = examine(found, formats)
     images = examine_images(track_progress(found.tracks, "images")) if args.images else None
     problems = [*findings.problems, *(images.problems if images else ())]
@@ -55,6 +64,28 @@ def main(argv: Sequence[str]) -> int | None:
     if args.json:
         write_text(args.json, json.dumps(summary(findings, images), indent=1, ensure_ascii=False) + "\n")
     return 1 if errors or (args.strict and problems) else 0
+
+
+def _drift(paths: Sequence[Path]) -> int:
+    """Compare the confidences of two files of predictions; 1 if they drifted."""
+    from .decode.records import read_predictions
+    from .report.drift import LEAST_DISTANCE, MOST_P, drift
+
+    if len(paths) != 2:
+        raise UsageError(f"a comparison takes two files of predictions, not {len(paths)}")
+    sure = [[prediction.confidence for prediction in read_predictions(path)] for path in paths]
+    for path, values in zip(paths, sure, strict=True):
+        if not values:
+            raise InputError("holds no predictions", where=path)
+    found = drift(*sure)
+    for path, mean, count in zip(paths, found.means, found.counts, strict=True):
+        print(f"{path}: {count} tracks, mean confidence {mean:.3f}")
+    print(
+        f"largest distance {found.distance:.3f}, at confidence {found.at:.3f}; chance gives more with p = {found.p:.2g}"
+    )
+    rule = f"drift is p < {MOST_P} and a distance of at least {LEAST_DISTANCE}"
+    print(f"{'the confidences drifted' if found.drifted else 'no drift'} ({rule})")
+    return 1 if found.drifted else 0
 
 
 def _print_groups(console: Console, findings: Findings) -> None:

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from . import yaml
 from .types import ALPHABET, InputError
@@ -20,10 +21,23 @@ from .types import ALPHABET, InputError
 CONFIGS_DIR = Path(__file__).resolve().parent.parent / "configs"
 
 
+#: What torch takes on every platform; negative seeds are as good as others.
+Seed = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
+
+
 class Section(BaseModel):
     """A group of settings: frozen, and closed to unknown names."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_switch_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Pydantic takes true for 1."""
+        usual = cls.model_fields[info.field_name or ""].default
+        if isinstance(value, bool) and isinstance(usual, (int, float)) and not isinstance(usual, bool):
+            raise PydanticCustomError("number", "Input should be a number")
+        return value
 
 
 class InputConfig(Section):
@@ -47,6 +61,17 @@ class ModelConfig(Section):
     super_resolution: bool = Field(False, description="train a super-resolution head jointly, on degraded HR")
     slot_head: bool = Field(False, description="training only, one slot a character: it breaks the CTC plateau")
 
+    @field_validator("alphabet")
+    @classmethod
+    def _each_character_once(cls, value: str) -> str:
+        """A character that stands twice would be two classes, one of which nothing is ever trained on."""
+        for position, character in enumerate(value):
+            if character in value[:position]:
+                raise PydanticCustomError(
+                    "alphabet", "Input should hold {character} only once", {"character": repr(character)}
+                )
+        return value
+
 
 class DataConfig(Section):
     """Which frames an epoch sees, and how labels are judged."""
@@ -58,14 +83,14 @@ class DataConfig(Section):
     hr_share: float = Field(0.3, ge=0, le=1, description="share of a training epoch's samples drawn from HR frames")
     strict: bool = Field(False, description="stop at the first problem")
     max_bad_labels: float = Field(0.05, ge=0, le=1, description="stop when a larger share of labels is unusable")
-    workers: int = Field(1, ge=0, description="loader processes; the samples do not depend on it")
+    workers: int = Field(1, ge=0, le=1024, description="loader processes; the samples do not depend on it")
 
 
 class SplitConfig(Section):
     """Validation by plate text, from Scenario B only (the test's domain), in two folds."""
 
     val_share: float = Field(0.05, gt=0, lt=1, description="of all tracks")
-    seed: int = 0
+    seed: Seed = 0
     train_on_all: bool = Field(False, description="the last run before a submission: nothing is held out of training")
 
 
@@ -93,8 +118,10 @@ class TrainConfig(Section):
     slot_weight: float = Field(1.0, ge=0, description="weight of the slot head's cross-entropy beside CTC")
     sr_weight: float = Field(0.5, ge=0, description="weight of the super-resolution head's L1 loss beside CTC")
     init_from: str = Field("", description="checkpoint or run directory to start from; its split is kept")
-    seed: int = 0
-    threads: int = Field(0, ge=0, description="torch CPU threads; 0: one a core. Bit-equal resume needs equal ones")
+    seed: Seed = 0
+    threads: int = Field(
+        0, ge=0, le=1024, description="torch CPU threads; 0: one a core. Bit-equal resume needs equal ones"
+    )
     amp: bool = Field(True, description="mixed precision where a GPU is used")
     checkpoint_minutes: float = Field(4.0, gt=0, le=5, description="a killed run loses at most this much")
     max_minutes: float = Field(0, ge=0, description="stop cleanly after so many minutes; 0: no limit")
@@ -120,6 +147,7 @@ class ReadConfig(Section):
         description="log-odds of confidences times this: a larger gap for the competition's tie-break, "
         "but no probability any more; never changes a text",
     )
+    review_below: float = Field(0.5, ge=0, le=1, description="tracks of lower confidence are listed in review.csv")
     batch_tracks: int = Field(32, ge=1, description="tracks read at once; bounds the memory")
 
 

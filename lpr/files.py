@@ -11,6 +11,19 @@ from .types import InputError
 
 
 @contextmanager
+def writing(target: Path | str) -> Iterator[None]:
+    """Turn an OSError of the block (full disk, read-only folder) into an InputError that names `target`."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"cannot be written: {error.strerror or error}",
+            where=target,
+            fix="free some space or choose another output folder that you may write to",
+        ) from error
+
+
+@contextmanager
 def atomic_path(target: Path | str) -> Iterator[Path]:
     """Yield a temporary path beside `target`; on success rename it over `target`, on any failure delete it.
 
@@ -21,17 +34,12 @@ def atomic_path(target: Path | str) -> Iterator[Path]:
     # The suffix stays last: writers such as numpy and zipfile look at it. The process id keeps parallel writers apart.
     aside = target.with_name(f".{target.stem}.{os.getpid()}.tmp{target.suffix}")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        yield aside
-        with aside.open("rb+") as handle:
-            os.fsync(handle.fileno())
-        aside.replace(target)
-    except OSError as error:
-        raise InputError(
-            f"cannot be written: {error.strerror or error}",
-            where=target,
-            fix="free some space or choose another output folder that you may write to",
-        ) from error
+        with writing(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            yield aside
+            with aside.open("rb+") as handle:
+                os.fsync(handle.fileno())
+            aside.replace(target)
     finally:
         aside.unlink(missing_ok=True)
 
@@ -40,6 +48,15 @@ def write_text(target: Path | str, text: str) -> None:
     """Write `text` as UTF-8 with LF line ends, atomically."""
     with atomic_path(target) as aside:
         aside.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_bytes(target: Path | str, content: bytes | memoryview) -> None:
+    """Write bytes atomically.
+
+    For formats whose own writers turn a full disk into other errors (torch, safetensors): they write to memory.
+    """
+    with atomic_path(target) as aside:
+        aside.write_bytes(content)
 
 
 def writable_folder(folder: Path | str) -> Path:

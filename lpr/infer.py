@@ -13,17 +13,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .cli import Parser, console, run, show_problems, track_progress
-from .types import InputError, Posteriors, Prediction, Problem, Track
+from .types import InputError, Posteriors, Prediction, Problem, Track, UsageError
 
 if TYPE_CHECKING:
     from .decode.stored import Decoder
 
 EPILOG = """\
+Several --checkpoint read together: their posteriors are fused like further frames, of equal weight.
 The checkpoint: --checkpoint, else LPR_CHECKPOINT, else the newest runs/*/best, else shipped weights.
 Only LR frames are read; HR frames lying in the same folders are never looked at.
 Every track gets a line, a track without a readable frame too (confidence 0.0, and a warning).
 --tracks posteriors.npz decodes what --save-posteriors wrote, without a network; --set read.* may differ. With it,
---checkpoint only gives its calibration."""
+--checkpoint only gives its calibration.
+review.csv lists the tracks below read.review_below. Fill in its column `correction`: lpr.train --data review.csv and
+lpr.evaluate --truth review.csv take the lines that have one.
+--pseudo-labels writes pseudo_labels.csv, a label list for lpr.train. It is refused for a test set: a folder called
+`test`, one with a file TEST_SET in it or above it, or one made by lpr.synth --split test."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,37 +51,51 @@ def main(argv: Sequence[str]) -> int:
     parser = Parser("lpr.infer", __doc__ or "", EPILOG)
     parser.add_argument("--tracks", required=True, metavar="DIR", help="tracks, single images, or a posteriors.npz")
     parser.add_argument("--out", metavar="DIR", help="default: submissions/NAME-DATE-TIME")
-    parser.add_argument("--checkpoint", metavar="PATH", help="a run, its best folder or a .safetensors file")
+    parser.add_argument("--checkpoint", nargs="+", metavar="PATH", help="a run, its best folder or file; or several")
     parser.add_argument("--format", nargs="+", metavar="NAME", help="formats to read; default: the checkpoint's")
     parser.add_argument("--set", nargs="+", default=[], metavar="K=V", help="such as read.fusion=confidence_vote")
     parser.add_argument("--device", help="torch device; default: the GPU where there is one")
     parser.add_argument("--strict", action="store_true", help="stop at the first frame that cannot be read")
     parser.add_argument("--pictures", type=int, default=12, metavar="N", help="draw the first N tracks (default 12)")
     parser.add_argument("--save-posteriors", action="store_true", help="write posteriors.npz too (24 KB a track)")
+    parser.add_argument("--pseudo-labels", type=float, metavar="P", help="list unlabelled tracks of this confidence")
     args = parser.parse_args(argv)
+    if args.pseudo_labels is not None and not 0 < args.pseudo_labels <= 1:
+        raise UsageError(f"--pseudo-labels {args.pseudo_labels} is not in (0, 1]")
 
     settings = [*args.set, *([f"read.formats=[{', '.join(args.format)}]"] if args.format else [])]
 
+    from .decode.decode import UNLIKE
     from .decode.stored import SUFFIX
-    from .files import writable_folder
+    from .files import writable_folder, write_text
 
     name = Path(args.tracks).resolve().name
     out = args.out or Path("submissions") / f"{name.removesuffix(SUFFIX)}-{datetime.now():%Y%m%d-%H%M%S}"
     if name.endswith(SUFFIX):
+        if args.pseudo_labels:
+            raise UsageError("--pseudo-labels needs the tracks: stored posteriors do not say where the images are")
         source = _stored(Path(args.tracks), args.checkpoint, settings)
         writable_folder(out)
     else:
         source = _folder(Path(args.tracks), out, args.checkpoint, settings, args.device)
+        if args.pseudo_labels:
+            _refuse_test_set(Path(args.tracks), source.tracks)
     out = Path(out)
     say = console().print
     say(source.said)
 
     started = time.perf_counter()
-    predictions = _read_all(source, out, args.strict, args.save_posteriors)
+    predictions, doubtful = _read_all(source, out, args.strict, args.save_posteriors)
     seconds = time.perf_counter() - started
 
-    problems = [*source.problems, *(p for prediction in predictions for p in prediction.problems)]
-    show_problems(problems)
+    found = [problem for prediction in predictions for problem in prediction.problems]
+    unlike = [problem for problem in found if problem.what.startswith(UNLIKE)]
+    # One line for all of them, below: they would hide the frames that cannot be read.
+    show_problems([*source.problems, *(problem for problem in found if not problem.what.startswith(UNLIKE))])
+    if unlike:
+        say(f"{len(unlike)} of {len(predictions)} tracks do not look like a plate, such as {unlike[0].where}")
+    below = source.decoder.config.read.review_below
+    say(f"{doubtful} tracks have a confidence below {below}: {out / 'review.csv'}")
     blind = [prediction.track_id for prediction in predictions if not prediction.per_frame]
     if blind:
         say(
@@ -92,6 +111,13 @@ def main(argv: Sequence[str]) -> int:
     if args.pictures and source.tracks:
         _draw(source.tracks[: args.pictures], predictions, out / "pictures.png")
 
+    if args.pseudo_labels:
+        from .decode.review import pseudo_labels
+
+        text = pseudo_labels(list(zip(source.tracks, predictions, strict=True)), args.pseudo_labels)
+        write_text(out / "pseudo_labels.csv", text)
+        say(f"{text.count(chr(10)) - 1} unlabelled tracks have a confidence of at least {args.pseudo_labels}")
+
     from .submission import validate, write_submission
 
     archive = write_submission(predictions, out / "predictions.zip")
@@ -102,7 +128,9 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _folder(path: Path, out: Path, checkpoint: str | None, settings: list[str], device: str | None) -> Source:
+def _folder(
+    path: Path, out: Path, checkpoints: Sequence[str] | None, settings: list[str], device: str | None
+) -> Source:
     """Tracks on disk, to be read with a checkpoint. The output folder is proven before torch is loaded."""
     from .data.scan import scan
     from .files import writable_folder
@@ -112,34 +140,42 @@ def _folder(path: Path, out: Path, checkpoint: str | None, settings: list[str], 
         raise InputError("holds no tracks and no images", where=path, fix="see the layouts in the README")
     writable_folder(out)
 
-    from .reader import Reader
+    from .ensemble import Ensemble
 
-    reader = Reader(checkpoint, settings=settings, device=device)
-    where = f"checkpoint: {reader.checkpoint.path} ({reader.chosen}), model {reader.checkpoint.hash[:12]}"
+    found = Ensemble(checkpoints or [None], settings=settings, device=device)
     return Source(
         [track.id for track in scanned.tracks],
-        reader.posteriors(scanned.tracks),
-        reader.decoder,
-        reader.checkpoint.alphabet,
-        f"{where}, {reader.device}",
+        found.posteriors(scanned.tracks),
+        found.decoder,
+        found.alphabet,
+        found.said,
         scanned.tracks,
         scanned.problems,
     )
 
 
-def _stored(path: Path, checkpoint: str | None, settings: list[str]) -> Source:
+def _refuse_test_set(path: Path, tracks: Sequence[Track]) -> None:
+    from .data.declared import declared_test
+
+    if why := declared_test(path, tracks):
+        raise InputError(
+            f"is a test set ({why}): its readings must not become labels", where=path, fix="leave --pseudo-labels out"
+        )
+
+
+def _stored(path: Path, checkpoints: Sequence[str] | None, settings: list[str]) -> Source:
     """Posteriors read back; a checkpoint that is named gives its calibration and must be the one that made them."""
     from .decode.stored import StoredPosteriors
 
     stored = StoredPosteriors(path)
     decoder = stored.decoder.with_settings(settings)
-    if checkpoint:
-        from .reader import Reader
+    if checkpoints:
+        from .ensemble import Ensemble
 
-        named = Reader(checkpoint, device="cpu").decoder
+        named = Ensemble(checkpoints, device="cpu").decoder
         if named.model_hash != decoder.model_hash:
             raise InputError(
-                f"was made by model {decoder.model_hash[:12]}, {checkpoint} is {named.model_hash[:12]}",
+                f"was made by model {decoder.model_hash[:12]}, {checkpoints[0]} is {named.model_hash[:12]}",
                 where=path,
                 fix="leave --checkpoint out, or name the one that made it",
             )
@@ -148,13 +184,18 @@ def _stored(path: Path, checkpoint: str | None, settings: list[str]) -> Source:
     return Source(stored.track_ids, stored, decoder, stored.alphabet, said)
 
 
-def _read_all(source: Source, out: Path, strict: bool, save: bool) -> list[Prediction]:
-    """Read every track, writing `predictions.jsonl` (and the posteriors) as streams that appear only when whole."""
+def _read_all(source: Source, out: Path, strict: bool, save: bool) -> tuple[list[Prediction], int]:
+    """Read every track, writing `predictions.jsonl` (and the posteriors) as streams that appear only when whole.
+
+    Writes review.csv too and returns the number of its lines beside the predictions.
+    """
     from .decode.records import to_record
+    from .decode.review import review_row, track_path, write_review
     from .decode.stored import writing
     from .files import atomic_path
 
-    predictions = []
+    predictions, rows = [], []
+    paths = {track.id: track_path(track) for track in source.tracks}
     with ExitStack() as files:
         aside = files.enter_context(atomic_path(out / "predictions.jsonl"))
         lines = files.enter_context(aside.open("w", encoding="utf-8", newline="\n"))
@@ -168,10 +209,13 @@ def _read_all(source: Source, out: Path, strict: bool, save: bool) -> list[Predi
             if kept:
                 kept.add(posteriors, problems)
             lines.write(json.dumps(to_record(prediction, source.decoder.audit()), ensure_ascii=False) + "\n")
+            if prediction.confidence < source.decoder.config.read.review_below:
+                rows.append(review_row(prediction, paths.get(prediction.track_id, "")))
             # What the summary, the pictures and the zip need; the rest is in the file already.
             slim = tuple(replace(r, char_probs=(), spans=()) for r in prediction.per_frame)
             predictions.append(replace(prediction, per_frame=slim, runners_up=()))
-    return predictions
+    write_review(out / "review.csv", rows)
+    return predictions, len(rows)
 
 
 def _draw(tracks: Sequence[Track], predictions: Sequence[Prediction], target: Path) -> None:

@@ -42,11 +42,34 @@ def test_broken_yaml_names_file_and_line(tmp_path: Path) -> None:
         ("train.lr", "expected section.key=value"),
         ("model.name=resnet", "not 'resnet'"),
         ("read.formats=[]", "at least 1 item"),
+        ("train.seed=99999999999999999999", "train.seed: Input should be less than or equal to 9223372036854775807"),
+        ("split.seed=-99999999999999999999", "split.seed: Input should be greater"),
+        ("train.epochs=true", "train.epochs: Input should be a number, not True"),
+        ("train.lr=true", "train.lr: Input should be a number, not True"),
+        ("input.channels=true", "input.channels: Input should be a number, not True"),
+        ("train.lr=.inf", "train.lr: Input should be a finite number"),
+        ("train.lr=1e400", "train.lr: Input should be a finite number"),
+        ("train.max_minutes=.nan", "train.max_minutes: Input should be"),
+        ("train.epochs=1e400", "train.epochs: Input should be a finite number"),
+        ("model.alphabet=ABCA", "model.alphabet: Input should hold 'A' only once, not 'ABCA'"),
     ],
 )
 def test_wrong_settings_are_named(setting: str, expected: str) -> None:
     with pytest.raises(InputError, match=f"(?s){expected}"):
         load_config([], [setting])
+
+
+def test_every_number_refuses_a_switch_and_every_seed_serves_torch() -> None:
+    numbers = 0
+    for section, settings in Config().model_dump().items():
+        for name, usual in settings.items():
+            if isinstance(usual, (int, float)) and not isinstance(usual, bool):
+                numbers += 1
+                with pytest.raises(InputError, match="should be a number"):
+                    parse_config({section: {name: True}}, "here")
+    assert numbers > 20
+    for seed in (-(2**63), 2**63 - 1):
+        assert load_config([], [f"train.seed={seed}"]).train.seed == seed
 
 
 def test_layers_win_from_left_to_right_and_numbers_and_switches_parse(tmp_path: Path) -> None:

@@ -90,6 +90,27 @@ def test_another_data_set_gets_a_split_of_its_own() -> None:
     assert split_tracks(other, config, first.held_out()) == split_tracks(other, config)
 
 
+@pytest.mark.parametrize("fold", [0, 1])
+def test_a_fold_that_another_data_set_lacks_is_drawn_anew(fold: int) -> None:
+    config = SplitConfig(val_share=0.1)
+    tracks = make(100, "B")
+    earlier = (frozenset({"P00007"}), frozenset({"P90000"}))
+    split = split_tracks(tracks, config, earlier if fold == 0 else earlier[::-1])
+    kept, drawn = (split.select, split.calibrate) if fold == 0 else (split.calibrate, split.select)
+    assert texts(kept) == {"P00007"} and len(drawn) == 5 and len(split.train) == 94
+    assert not texts(split.train) & texts(kept + drawn)
+    # A run that is resumed finds the same folds again.
+    assert split_tracks(tracks, config, split.held_out()) == split
+
+
+@pytest.mark.parametrize("size", [300, 900])
+@pytest.mark.parametrize("seed", range(12))
+def test_a_plate_on_very_many_tracks_is_not_held_out(size: int, seed: int) -> None:
+    tracks = make(size, "B", first=0, repeats=size) + make(1000 - size, "B", first=5000)
+    split = split_tracks(tracks, SplitConfig(val_share=0.05, seed=seed))
+    assert len(split.select) == len(split.calibrate) == 25 and len(split.train) == 950
+
+
 def test_train_on_all_trains_on_the_folds_too() -> None:
     tracks = make(100, "B")
     split = split_tracks(tracks, SplitConfig(val_share=0.1, train_on_all=True))

@@ -109,12 +109,56 @@ def test_other_alphabets_are_refused(saved: tuple[Path, Recogniser], config: Con
         checkpoint.load(path)
 
 
-@pytest.mark.parametrize("key", ["config", "alphabet", "formats"])
+@pytest.mark.parametrize("key", ["config", "alphabet", "formats", "hash"])
 def test_missing_metadata_is_named(saved: tuple[Path, Recogniser], key: str) -> None:
     path, _ = saved
     _rewrite(path, **{key: None})
     with pytest.raises(InputError, match=f"no '{key}'"):
         checkpoint.load(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("formats", [], "names no format"),
+        ("formats", [1], "a format in its metadata is 1"),
+        ("formats", [{"name": "x", "templates": [], "layout": "x", "prior": 1}], "no template"),
+        ("formats", [{"name": "x", "templates": "LLL", "layout": "x", "prior": 1}], "'templates' in its metadata"),
+        ("calibration", [1, 2], r"'calibration' in its metadata is \[1, 2\]"),
+        ("figures", 3, "'figures' in its metadata is 3"),
+        ("split", {"select": "ABC", "calibrate": []}, "'select' in its metadata is 'ABC'"),
+        ("hash", 5, "'hash' in its metadata is 5"),
+    ],
+)
+def test_wrong_metadata_is_named(saved: tuple[Path, Recogniser], key: str, value: object, message: str) -> None:
+    _rewrite(saved[0], **{key: value})
+    with pytest.raises(InputError, match=message):
+        checkpoint.load(saved[0])
+
+
+def test_altered_weights_are_refused(saved: tuple[Path, Recogniser]) -> None:
+    path, _ = saved
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="altered or damaged"):
+        checkpoint.load(path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(saved: tuple[Path, Recogniser], config: Config, value: float) -> None:
+    path, model = saved
+    with torch.no_grad():
+        model.classifier.bias[1] = value
+    checkpoint.save(path, model, config, {})
+    with pytest.raises(InputError, match=r"not finite \(classifier\.bias"):
+        checkpoint.load(path)
+
+
+def test_loading_draws_no_random_numbers(saved: tuple[Path, Recogniser]) -> None:
+    before = torch.get_rng_state()
+    checkpoint.load(saved[0])
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_missing_unknown_and_misshapen_tensors_are_named(saved: tuple[Path, Recogniser]) -> None:

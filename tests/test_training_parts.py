@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 import os
+import pickle
 import signal
 from pathlib import Path
 
@@ -14,13 +16,15 @@ from torch.nn import functional
 
 from lpr.config import TrainConfig, load_config
 from lpr.model.recogniser import TrainingOutputs, build_recogniser
+from lpr.training.display import time_to_go
 from lpr.training.losses import compute_losses, slot_targets
 from lpr.training.run import COLUMNS, RunFolder, fingerprint
 from lpr.training.schedule import clean_share, learning_rate, plateau_reached
-from lpr.training.setup import check_slots
+from lpr.training.setup import SHOWN_PROBLEMS, check_slots
 from lpr.training.state import Position, Trained, check_same_config, read_state, restore, save_state
 from lpr.training.stopping import StopRequest
-from lpr.types import Frame, InputError, Track
+from lpr.training.unreadable import UnreadableFrames
+from lpr.types import Frame, InputError, Problem, Track
 
 
 def test_ctc_loss_by_hand() -> None:
@@ -123,6 +127,10 @@ def test_damaged_and_missing_states_are_named(tmp_path: Path) -> None:
     (tmp_path / "last.pt").write_bytes((tmp_path / "last.pt").read_bytes()[:-500])
     with pytest.raises(InputError, match="damaged"):
         read_state(tmp_path / "last.pt")
+    (tmp_path / "last.pt").write_bytes(pickle.dumps({"position": Path("x")}))
+    with pytest.raises(InputError, match="damaged") as caught:
+        read_state(tmp_path / "last.pt")
+    assert "weights_only" not in str(caught.value)
     torch.save({"weights": 1}, tmp_path / "last.pt")
     with pytest.raises(InputError, match="no training state of lpr"):
         read_state(tmp_path / "last.pt")
@@ -143,7 +151,7 @@ def test_run_folder_describes_itself_and_is_not_overwritten(tmp_path: Path) -> N
     run.create(config, {"select": ["1E10"], "calibrate": ["00420"]})
     run.write_versions(torch.device("cpu"))
     assert load_config([str(run.config)]) == config
-    assert run.read_split() == {"select": ["1E10"], "calibrate": ["00420"]}
+    assert json.loads(run.split.read_text()) == {"select": ["1E10"], "calibrate": ["00420"]}
     with pytest.raises(InputError, match="is there already") as caught:
         run.require_new()
     assert "--resume" in caught.value.problem.fix
@@ -180,6 +188,23 @@ def test_first_signal_asks_second_acts(number: int) -> None:
         assert stop.reason == "interrupted"
         assert signal.getsignal(number) is before
     assert signal.getsignal(number) is before
+
+
+def test_time_to_go_in_words() -> None:
+    assert [time_to_go(seconds) for seconds in (3, 80, 100, 7_203)] == [
+        f"about {text} to go" for text in ("1 minute", "1 minute", "2 minutes", "120 minutes")
+    ]
+
+
+def test_unreadable_frames_are_named_once_and_not_all() -> None:
+    lines: list[str] = []
+    frames = UnreadableFrames(lines.append, strict=False)
+    for number in (*range(25), 3):
+        frames.name([Problem(f"x/lr-{number}.png", "is broken")])
+    frames.count(25, 100, "frames of epoch 1")
+    frames.count(0, 100, "frames of epoch 2")
+    assert len(lines) == SHOWN_PROBLEMS + 2
+    assert lines[-1] == "warning: 25 of 100 frames of epoch 1 (25.0%) cannot be read"
 
 
 def test_time_limit() -> None:

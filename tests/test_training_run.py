@@ -12,14 +12,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from training_case import TINY, make_data
 
 from lpr.config import Config, load_config
 from lpr.data.splits import split_tracks
 from lpr.decode.records import read_predictions
-from lpr.formats import load_format
 from lpr.model import checkpoint
 from lpr.train import main
 from lpr.training import loop
@@ -27,36 +26,10 @@ from lpr.training.state import read_state
 from lpr.training.stopping import StopRequest
 from lpr.types import InputError
 
-cv2 = pytest.importorskip("cv2")
-
 ROOT = Path(__file__).resolve().parent.parent
-TRACKS = 16
-#: Small, but with everything whose state a resumed run needs: dropout, momentum, curriculum, augmentation, all heads.
-TINY = [
-    "input.width=64", "model.hidden=8", "model.dropout=0.3", "model.super_resolution=true", "data.workers=0",
-    "split.val_share=0.25", "train.batch_size=8", "train.curriculum_steps=20", "train.epochs=2", "train.threads=1",
-    "train.schedule=onecycle",
-]  # fmt: skip
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """16 tracks, half of them of Scenario B, of three LR and two HR frames with their text drawn on them."""
-    root = tmp_path_factory.mktemp("data")
-    rng = np.random.default_rng(0)
-    for number in range(TRACKS):
-        scenario = "AB"[number % 2]
-        folder = root / f"Scenario-{scenario}" / "Brazilian" / f"track_{number:05d}"
-        folder.mkdir(parents=True)
-        text = load_format("brazilian").sample(rng)
-        (folder / "annotations.json").write_text(json.dumps({"plate_layout": "Brazilian", "plate_text": text}))
-        for kind, count, width in (("lr", 3, 44), ("hr", 2, 88)):
-            for index in range(1, count + 1):
-                image = rng.integers(0, 60, (width // 2, width, 3), dtype=np.uint8)
-                cv2.putText(image, text, (1, width // 3), cv2.FONT_HERSHEY_PLAIN, width / 70, (255, 255, 255))
-                suffix = "png" if scenario == "A" else "jpg"
-                cv2.imwrite(str(folder / f"{kind}-{index:03d}.{suffix}"), image)
-    return root
+    return make_data(tmp_path_factory.mktemp("data"))
 
 
 def _config(*more: str) -> Config:
@@ -105,7 +78,8 @@ def _assert_same_end(run: Path, straight: Path) -> None:
 def test_run_directory_is_complete(straight: Path, data: Path) -> None:
     assert load_config([str(straight / "config.yaml")]) == _config()
     assert {p.name for p in straight.iterdir()} == {
-        "config.yaml", "versions.json", "split.json", "log.csv", "tb", "best", "last.pt", "val_predictions.jsonl"
+        "config.yaml", "versions.json", "split.json", "log.csv", "tb", "best", "last.pt", "val_predictions.jsonl",
+        ".lock",
     }  # fmt: skip
     assert [row["epoch"] for row in _rows(straight)] == ["1", "2"]
     assert list((straight / "tb").glob("events.*"))
@@ -153,17 +127,18 @@ SAVES = 1 + 14 + 2 + 1
 #: Run in a process of its own: the command, but SIGKILL in the middle of one step, or of writing its state.
 KILLED = """
 import os, signal, sys
+from pathlib import Path
 from lpr.train import main
-from lpr.training import loop, state
+from lpr.training import loop
 where, at, calls = sys.argv[1], int(sys.argv[2]), 0
-owner, name = (loop._Loop, "step") if where == "step" else (state.torch, "save")
+owner, name = (loop._Loop, "step") if where == "step" else (Path, "write_bytes")
 original = getattr(owner, name)
 def counted(*args):
     global calls
-    calls += 1
+    calls += where == "step" or args[0].name.startswith(".last.")
     if calls == at:
         if where == "save":
-            args[1].write_bytes(b"half of it")
+            original(args[0], b"half of it")
         os.kill(os.getpid(), signal.SIGKILL)
     return original(*args)
 setattr(owner, name, counted)
@@ -201,10 +176,43 @@ def test_samples_do_not_depend_on_the_loader(straight: Path, data: Path, tmp_pat
     _assert_same_end(tmp_path / "run", straight)
 
 
-def test_resuming_a_finished_run_changes_nothing(straight: Path, data: Path, tmp_path: Path) -> None:
+def test_resuming_a_finished_run_says_so_and_changes_nothing(
+    straight: Path, data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     run = tmp_path / "run"
     shutil.copytree(straight, run)
     assert loop.train(_config(), data, run, resume=True) == ""
+    assert "this run is finished, after 14 steps" in capfd.readouterr().err
+    _assert_same_end(run, straight)
+    shutil.rmtree(run / "best")
+    with pytest.raises(InputError, match="best checkpoint of this run was deleted"):
+        loop.train(_config(), data, run, resume=True)
+
+
+@pytest.mark.parametrize("stops", [[3], [2, 4], [11]])
+def test_run_stopped_by_time_resumes_bit_equal(
+    straight: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stops: list[int]
+) -> None:
+    """Its checkpoint is finished each time, and that must leave no trace in what follows."""
+    run = tmp_path / "run"
+    original = loop._Loop.step
+
+    def step(self: Any, *args: Any) -> Any:
+        if self.position.step + 1 in stops:
+            self.stop._deadline = 0.0
+        return original(self, *args)
+
+    monkeypatch.setattr(loop._Loop, "step", step)
+    for time, after in enumerate(stops):
+        assert loop.train(_config(), data, run, resume=time > 0) == "time"
+        state = read_state(run / "last.pt")["position"]
+        assert state["step"] == after and (state["best"] is None) == (after < 7)
+        assert checkpoint.load(run).calibration is not None
+    torch.manual_seed(999)
+    # The folds are in the state; the file of the same content is for people.
+    (run / "split.json").unlink()
+    assert loop.train(_config(), data, run, resume=True) == ""
+    assert (run / "split.json").read_text() == (straight / "split.json").read_text()
     _assert_same_end(run, straight)
 
 

@@ -1,4 +1,4 @@
-"""Label lists: `labels.csv` (path,text[,layout,...]) and `rec_train.txt` (path, tab, text)."""
+"""Label lists: `labels.csv` (path,text[,layout,...]), corrected `review.csv`, `rec_train.txt` (path, tab, text)."""
 
 from __future__ import annotations
 
@@ -94,12 +94,18 @@ def _csv_rows(path: str, lines: list[str], problems: list[Problem]) -> Iterator[
             continue
         if not columns:
             columns = {cell.strip().lower(): i for i, cell in enumerate(cells)}
+            # In a review.csv of lpr.infer the text is what was read; what counts is what a person wrote beside it.
+            columns["text"] = columns.get("correction", columns.get("text", -1))
+            if columns["text"] < 0:
+                del columns["text"]
             if not {"path", "text"} <= columns.keys():
                 fix = "the first line must be path,text or path,text,layout"
                 what = f"no columns path and text in {header.strip()!r:.60}"
                 problems.append(Problem(f"{path}:1", what, fix, "error"))
                 return
         elif any(cell.strip() for cell in cells):
+            if "correction" in columns and len(cells) > columns["text"] and not cells[columns["text"]].strip():
+                continue  # nobody has looked at this line of a review.csv yet
             if len(cells) <= max(columns["path"], columns["text"]):
                 problems.append(Problem(f"{path}:{number}", f"has {len(cells)} columns", "expected path,text", "error"))
                 continue

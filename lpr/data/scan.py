@@ -176,7 +176,15 @@ def _add_listed_files(folders: list[_Folder], rows: Mapping[str, Row], problems:
     for path, row in rows.items():
         if path in known or path in walked:
             continue
-        if os.path.isfile(path):
+        if os.path.isdir(path):
+            # The folder of a track, as review.csv and pseudo_labels.csv name it.
+            try:
+                names = sorted(name for name in os.listdir(path) if name.lower().endswith(_READ))
+            except OSError as error:
+                problems.append(Problem(row.at, f"{path} cannot be read: {error.strerror}", severity="error"))
+                continue
+            folders.append(_Folder(path, names, annotated=os.path.isfile(os.path.join(path, ANNOTATIONS))))
+        elif os.path.isfile(path):
             extra[os.path.dirname(path)].append(os.path.basename(path))
         else:
             problems.append(Problem(row.at, f"no such file: {path}", "correct the path or remove the line", "error"))

@@ -16,14 +16,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from .. import __version__
 from ..config import Config, parse_config
-from ..files import atomic_path
+from ..files import write_bytes
 from ..formats import PlateFormat, load_formats
 from ..types import InputError
 from .recogniser import AUXILIARY, Recogniser, build_recogniser
@@ -83,9 +83,7 @@ def save(path: Path, model: Recogniser, config: Config, extra: Mapping[str, Any]
         "figures": {},
         **extra,
     }
-    path = Path(path)
-    with atomic_path(path) as aside:
-        save_file(tensors, aside, {"lpr": json.dumps(metadata, ensure_ascii=False, allow_nan=False)})
+    _write(path, tensors, metadata)
     return str(metadata["hash"])
 
 
@@ -94,8 +92,7 @@ def recalibrate(path: Path, calibration: Mapping[str, Any], read: Mapping[str, A
     tensors, metadata = _read(path)
     metadata["calibration"] = dict(calibration)
     metadata["config"] = {**metadata["config"], "read": dict(read)}
-    with atomic_path(path) as aside:
-        save_file(tensors, aside, {"lpr": json.dumps(metadata, ensure_ascii=False, allow_nan=False)})
+    _write(path, tensors, metadata)
 
 
 def git_commit() -> str | None:
@@ -124,8 +121,8 @@ def find(path: Path | str) -> Path:
 def load(path: Path | str, device: torch.device | str = "cpu") -> Checkpoint:
     """Load a checkpoint from its file, its `best` folder or its run folder, onto `device`, in evaluation mode.
 
-    InputError for a file that is cut short, a pickle, not of this project, or whose alphabet, names or shapes do not
-    belong together.
+    InputError for a file that is cut short, altered since it was saved, a pickle, not of this project, whose alphabet,
+    names or shapes do not belong together, or whose weights are not finite.
     """
     path = find(path)
     tensors, metadata = _read(path)
@@ -137,15 +134,13 @@ def load(path: Path | str, device: torch.device | str = "cpu") -> Checkpoint:
             where=path,
             fix=_REMEDY,
         )
-    try:
-        formats = tuple(
-            PlateFormat(f["name"], tuple(f["templates"]), f["layout"], f["prior"])
-            for f in _entry(metadata, "formats", list, path)
-        )
-        split = metadata.get("split")
-        held_out = (frozenset(split["select"]), frozenset(split["calibrate"])) if split else None
-    except (KeyError, TypeError) as error:
-        raise InputError(f"its metadata is incomplete: {error}", where=path, fix=_REMEDY) from error
+    formats = tuple(_format(values, path) for values in _entry(metadata, "formats", list, path))
+    if not formats:
+        raise InputError("its metadata names no format", where=path, fix=_REMEDY)
+    split = _entry(metadata, "split", dict, path, optional=True)
+    held_out = None
+    if split is not None:
+        held_out = frozenset(_texts(split, "select", path)), frozenset(_texts(split, "calibrate", path))
     classes = len(alphabet) + 1
     if (rows := tensors.get("classifier.weight")) is not None and len(rows) != classes:
         raise InputError(
@@ -153,18 +148,21 @@ def load(path: Path | str, device: torch.device | str = "cpu") -> Checkpoint:
             where=path,
             fix="the file was altered; " + _REMEDY,
         )
-    model = build_recogniser(config, formats)
+    # The weights drawn here are written over at once; loading must not change what a training run draws next.
+    with torch.random.fork_rng(devices=()):
+        model = build_recogniser(config, formats)
     load_tensors(model, tensors, path)
+    _check_weights(tensors, _entry(metadata, "hash", str, path), path)
     return Checkpoint(
         model=model.to(device).eval(),
         config=config,
         alphabet=alphabet,
         formats=formats,
-        calibration=metadata.get("calibration"),
-        hash=model_hash(tensors),
+        calibration=_entry(metadata, "calibration", dict, path, optional=True),
+        hash=metadata["hash"],
         path=path,
         split=held_out,
-        figures=metadata.get("figures", {}),
+        figures=_entry(metadata, "figures", dict, path, optional=True) or {},
     )
 
 
@@ -191,6 +189,11 @@ def load_tensors(model: Recogniser, tensors: Mapping[str, Tensor], path: Path, *
             shapes = f"{tuple(tensor.shape)}, its network needs {tuple(wanted[name].shape)}"
             raise InputError(f"{name} has shape {shapes}", where=path, fix=_REMEDY)
     model.load_state_dict({**wanted, **fitting})
+
+
+def _write(path: Path, tensors: dict[str, Tensor], metadata: Mapping[str, Any]) -> None:
+    text = json.dumps(metadata, ensure_ascii=False, allow_nan=False)
+    write_bytes(path, safetensors.torch.save(tensors, {"lpr": text}))
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -225,8 +228,41 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, parsed
 
 
-def _entry(metadata: Mapping[str, Any], key: str, kind: type, path: Path) -> Any:
+def _check_weights(tensors: Mapping[str, Tensor], saved_hash: str, path: Path) -> None:
+    """InputError unless the weights are those that were saved, and numbers."""
+    if model_hash(tensors) != saved_hash:
+        raise InputError("its weights were altered or damaged after it was saved", where=path, fix=_REMEDY)
+    broken = [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]
+    if broken:
+        what = f"its weights are not finite ({broken[0]}; {len(broken)} of {len(tensors)} tensors)"
+        raise InputError(what, where=path, fix="the training went astray; " + _REMEDY)
+
+
+def _entry(
+    metadata: Mapping[str, Any], key: str, kind: type | tuple[type, ...], path: Path, *, optional: bool = False
+) -> Any:
+    """The value under `key`, of type `kind`; where it is optional, None too."""
     value = metadata.get(key)
+    if value is None and optional:
+        return None
     if not isinstance(value, kind):
-        raise InputError(f"its metadata has no {key!r}", where=path, fix=_REMEDY)
+        what = f"its metadata has no {key!r}" if value is None else f"{key!r} in its metadata is {value!r}"
+        raise InputError(what, where=path, fix=_REMEDY)
     return value
+
+
+def _texts(metadata: Mapping[str, Any], key: str, path: Path) -> list[str]:
+    found: list[str] = _entry(metadata, key, list, path)
+    if not all(isinstance(text, str) for text in found):
+        raise InputError(f"{key!r} in its metadata is {found!r}", where=path, fix=_REMEDY)
+    return found
+
+
+def _format(values: Any, path: Path) -> PlateFormat:
+    if not isinstance(values, dict):
+        raise InputError(f"a format in its metadata is {values!r}", where=path, fix=_REMEDY)
+    templates = _texts(values, "templates", path)
+    if not all(templates) or not templates:
+        raise InputError("a format in its metadata has no template", where=path, fix=_REMEDY)
+    name, layout = _entry(values, "name", str, path), _entry(values, "layout", str, path)
+    return PlateFormat(name, tuple(templates), layout, float(_entry(values, "prior", (int, float), path)))

@@ -183,7 +183,8 @@ def _read_csv(path: Path) -> list[Track]:
         tracks[track_id] = Track(
             track_id,
             (),
-            normalise_label(row["text"]) or None,
+            # A review.csv of lpr.infer: what a person wrote counts, not what was read.
+            normalise_label(row.get("correction", row["text"])) or None,
             layout_names().get(layout.lower(), layout) or None,
             scenario.removeprefix("Scenario-") or None,
         )

@@ -13,6 +13,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 LINE_EVERY_S = 10.0
 
 
+def time_to_go(seconds: float) -> str:
+    """An estimate as people say it."""
+    minutes = max(1, round(seconds / 60))
+    return f"about {minutes} minute{'s' if minutes > 1 else ''} to go"
+
+
 class Display:
     """Shows one epoch at a time; used as a context manager around the whole run."""
 

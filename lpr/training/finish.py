@@ -15,11 +15,19 @@ from ..files import write_text
 from ..formats import load_formats
 from ..model import checkpoint
 from .display import Display
-from .run import RunFolder
-from .validate import decode_all, read_posteriors, score
+from .run import RunFolder, split_texts
+from .unreadable import UnreadableFrames
+from .validate import decode_all, read_posteriors, score, unreadable
 
 
-def finish(run: RunFolder, config: Config, split: Split, device: torch.device, display: Display) -> None:
+def finish(
+    run: RunFolder,
+    config: Config,
+    split: Split,
+    device: torch.device,
+    display: Display,
+    frames: UnreadableFrames,
+) -> None:
     """Store a calibration fitted on the calibrate fold in the best checkpoint, and write val_predictions.jsonl.
 
     The select fold chose the checkpoint, so its scores flatter; the calibrate fold's do not, and its are printed.
@@ -27,6 +35,9 @@ def finish(run: RunFolder, config: Config, split: Split, device: torch.device, d
     best = checkpoint.load(run.best, device)
     tracks = (*split.select, *split.calibrate)
     read = read_posteriors(best.model, tracks, config)
+    problems = unreadable(read[len(split.select) :])
+    frames.name(problems)
+    frames.count(len(problems), sum(len(track.lr) for track in split.calibrate), "frames held out to calibrate")
     formats = load_formats(config.read.formats)
     weighed = [weigh_track(posteriors, config.read, formats) for posteriors, _ in read[len(split.select) :]]
     raw = [prediction for prediction, _ in weighed]
@@ -37,7 +48,7 @@ def finish(run: RunFolder, config: Config, split: Split, device: torch.device, d
     )
     scores = score(raw, split.calibrate)
     figures = {**best.figures, "calibrate": {"tracks": scores.tracks, **scores.shares()}}
-    extra = {"split": run.read_split(), "figures": figures, "calibration": calibration.to_dict()}
+    extra = {"split": split_texts(split), "figures": figures, "calibration": calibration.to_dict()}
     model_hash = checkpoint.save(run.best, best.model, config, extra)
 
     audit = audit_record(model_hash, run.best.name, config)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +15,23 @@ from torch.utils.tensorboard import SummaryWriter
 
 from ..config import Config
 from ..data.dataset import FrameDataset, Sample, collate, epoch_samples, init_worker
-from ..data.splits import Split
+from ..files import writing
 from ..model import checkpoint
 from ..model.recogniser import Recogniser, build_recogniser
-from ..types import InputError, Problem, Track
-from .display import Display
+from ..types import InputError, Track
+from .display import Display, time_to_go
 from .finish import finish
 from .losses import Losses, compute_losses
 from .run import RunFolder
 from .schedule import clean_share, learning_rate, plateau_reached
-from .setup import initialise, prepare
+from .setup import Prepared, initialise, prepare
 from .state import Position, Trained, check_same_config, read_state, restore, save_state
 from .stopping import Reason, StopRequest, leave_signals_to_parent
-from .validate import Scores, decode_all, read_posteriors, score
+from .unreadable import UnreadableFrames
+from .validate import Scores, decode_all, read_posteriors, score, unreadable
+
+#: Steps after which the rate is known well enough to say how long the run will take.
+ESTIMATE_STEPS = 50
 
 
 def train(config: Config, data: Path, run_path: Path, *, resume: bool = False) -> Reason:
@@ -34,15 +39,23 @@ def train(config: Config, data: Path, run_path: Path, *, resume: bool = False) -
 
     resume: continue the run that stands there. Returns "" when done, "interrupted" after Ctrl-C or SIGTERM, "time" when
     `train.max_minutes` ended it; all three can be resumed or read from. InputError for what a person can mend: data, a
-    run directory in the way, another configuration on resuming, a loss that is no number.
+    run directory in the way or in use, another configuration on resuming, a full disk, a loss that is no number.
     """
-    run = RunFolder(run_path)
+    with ExitStack() as lock:
+        return _begin(config, data, RunFolder(run_path), resume, lock).run_all()
+
+
+def _begin(config: Config, data: Path, run: RunFolder, resume: bool, lock: ExitStack) -> _Loop:
+    """A new run before its first step, or an old one where it stood; `lock` takes the run directory's lock."""
     state: dict[str, Any] | None = None
     if not resume:
         run.require_new()
-    elif not run.killed_at_birth:
-        state = read_state(run.last)
-        check_same_config(state["config"], config, run.path)
+    else:
+        if run.begun:
+            lock.enter_context(run.locked())
+        if not run.killed_at_birth:
+            state = read_state(run.last)
+            check_same_config(state["config"], config, run.path)
 
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
@@ -68,6 +81,10 @@ def train(config: Config, data: Path, run_path: Path, *, resume: bool = False) -
     )
     position = Position()
     if state is None:
+        if not resume:
+            lock.enter_context(run.locked())
+            # Another process may have begun here while this one looked at the data.
+            run.require_new()
         run.create(config, prepared.facts["split"])
         save_state(run.last, position, trained, config, prepared.facts)
     else:
@@ -77,21 +94,11 @@ def train(config: Config, data: Path, run_path: Path, *, resume: bool = False) -
                 "bit-equal to an uninterrupted run's"
             )
         position = restore(state, trained)
+        run.require_best(position.best is not None)
+        run.write_split(prepared.facts["split"])
         run.cut_log(position.logged)
     run.write_versions(device)
-
-    loop = _Loop(config, run, prepared.split, prepared.facts, trained, position, device, amp_type)
-    with Display(config.train.epochs) as loop.display, StopRequest(config.train.max_minutes) as loop.stop:
-        for note in prepared.notes:
-            loop.display.line(note)
-        reason = loop.run_epochs()
-        if reason == "interrupted":
-            return reason
-        if not position.finished:
-            finish(run, config, prepared.split, device, loop.display)
-            position.finished = reason == ""
-            loop.save()
-    return reason
+    return _Loop(config, run, prepared, trained, position, device, amp_type)
 
 
 class _Loop:
@@ -99,25 +106,46 @@ class _Loop:
 
     display: Display
     stop: StopRequest
+    writer: SummaryWriter
+    unreadable: UnreadableFrames
 
     def __init__(
         self,
         config: Config,
         run: RunFolder,
-        split: Split,
-        facts: dict[str, Any],
+        prepared: Prepared,
         trained: Trained,
         position: Position,
         device: torch.device,
         amp_type: torch.dtype,
     ) -> None:
-        self.config, self.run, self.split, self.facts = config, run, split, facts
+        self.config, self.run, self.notes = config, run, prepared.notes
+        self.split, self.facts = prepared.split, prepared.facts
         self.trained, self.position, self.device, self.amp_type = trained, position, device, amp_type
         self.model: Recogniser = trained.model
-        self.dataset = FrameDataset(split.train, config, train=True)
+        self.dataset = FrameDataset(self.split.train, config, train=True)
         self.saved = time.monotonic()
-        self.writer = SummaryWriter(str(run.tensorboard), purge_step=position.step)
-        self.reported: set[str] = set()
+        self.batches_here = 0
+        self.first_batch_at = 0.0
+
+    def run_all(self) -> Reason:
+        """Train, and finish what is trained; returns why the run stopped before its end, or ""."""
+        with Display(self.config.train.epochs) as self.display, StopRequest(self.config.train.max_minutes) as self.stop:
+            for note in self.notes:
+                self.display.line(note)
+            if self.position.finished:
+                self.display.line(f"this run is finished, after {self.position.step} steps: nothing is left to do")
+                return ""
+            self.unreadable = UnreadableFrames(self.display.line, strict=self.config.data.strict)
+            with writing(self.run.tensorboard):
+                self.writer = SummaryWriter(str(self.run.tensorboard), purge_step=self.position.step)
+            reason = self.run_epochs()
+            if reason != "interrupted":
+                finish(self.run, self.config, self.split, self.device, self.display, self.unreadable)
+            if not reason:
+                self.position.finished = True
+                self.save()
+        return reason
 
     def save(self) -> None:
         """Write last.pt."""
@@ -136,7 +164,9 @@ class _Loop:
             if reason:
                 self.save()
                 if reason == "time" and position.best is None:
-                    self.keep_best(self.validate())
+                    # Something to read with; the next epoch's is kept in any case, as in a run without a limit.
+                    self.require_step(position.step)
+                    self.write_best(self.validate())
                 return reason
             position.epoch, position.batch = position.epoch + 1, 0
             self.end_epoch()
@@ -166,7 +196,7 @@ class _Loop:
         before = time.perf_counter()
         for batch in loader:
             waited = time.perf_counter() - before
-            self.report_unreadable(batch["unreadable"])
+            self.unreadable.name(batch["unreadable"])
             if len(batch["images"]):
                 progress = (position.epoch + position.batch / len(batches)) / config.train.epochs
                 figures = self.step(batch, progress, batches[position.batch])
@@ -176,15 +206,41 @@ class _Loop:
                 figures = {}
             position.batch += 1
             figures |= {"wait_s": waited, "train_s": time.perf_counter() - before, "images": len(batch["images"])}
+            figures["unreadable"] = len(batch["unreadable"])
             for name, value in figures.items():
                 position.sums[name] = position.sums.get(name, 0.0) + value
             self.display.step(position.batch, describe(self.means()))
+            self.estimate(len(batches))
             if reason := self.stop.reason:
                 return reason
             if time.monotonic() - self.saved >= 60 * config.train.checkpoint_minutes:
                 self.save()
             before = time.perf_counter()
+        self.require_step(position.sums.get("steps", 0))
         return ""
+
+    def require_step(self, steps: float) -> None:
+        """InputError if nothing was trained because no frame could be read."""
+        if not steps:
+            count = int(self.position.sums.get("unreadable", 0))
+            raise InputError(
+                f"none of {count} frames can be read, so there is nothing to train on",
+                where=next(frame.path for track in self.split.train for frame in track.frames).parent.parent,
+                fix="look at the data with python -m lpr.check --images",
+            )
+
+    def estimate(self, batches: int) -> None:
+        """Say once how long the run will take; `batches` is the length of an epoch."""
+        self.batches_here += 1
+        now = time.monotonic()
+        if self.batches_here == 1:
+            # The first batch does not count: it waits for the loader and compiles kernels.
+            self.first_batch_at = now
+        elif self.batches_here == ESTIMATE_STEPS:
+            seconds = (now - self.first_batch_at) / (ESTIMATE_STEPS - 1)
+            left = (self.config.train.epochs - self.position.epoch) * batches - self.position.batch
+            expected = time_to_go(min(seconds * left, self.stop.seconds_left))
+            self.display.line(f"{expected} ({left} steps of {seconds:.2g} s at most; fewer if it stops early)")
 
     def step(self, batch: dict[str, Any], progress: float, samples: Sequence[Sample]) -> dict[str, float]:
         """One optimiser step; returns its figures. InputError, weights untouched, where the loss is not finite."""
@@ -248,11 +304,17 @@ class _Loop:
     def validate(self) -> Scores:
         """Scores on the select fold."""
         tracks = self.split.select
-        return score(decode_all(read_posteriors(self.model, tracks, self.config), self.config), tracks)
+        read = read_posteriors(self.model, tracks, self.config)
+        problems = unreadable(read)
+        self.unreadable.name(problems)
+        self.unreadable.count(len(problems), sum(len(track.lr) for track in tracks), "frames held out to select")
+        return score(decode_all(read, self.config), tracks)
 
     def end_epoch(self) -> None:
         """Validate, log, keep the best, and count towards the plateau and early stopping."""
         position = self.position
+        left_out, images = int(position.sums.get("unreadable", 0)), int(position.sums.get("images", 0))
+        self.unreadable.count(left_out, left_out + images, f"frames of epoch {position.epoch}")
         scores = self.validate()
         better = self.keep_best(scores)
         position.stale = 0 if better else position.stale + 1
@@ -261,9 +323,10 @@ class _Loop:
         # Epoch 0, the start of a fine-tuning, has trained nothing.
         means = self.means() if position.sums else {}
         figures = means | scores.shares()
-        for name, value in figures.items():
-            self.writer.add_scalar(name, value, position.step)
-        self.writer.flush()
+        with writing(self.run.tensorboard):
+            for name, value in figures.items():
+                self.writer.add_scalar(name, value, position.step)
+            self.writer.flush()
         position.logged = position.epoch
         counts = {"epoch": position.epoch, "step": position.step, "images": position.images, "best": int(better)}
         self.run.append_log(counts | {name: f"{value:.6g}" for name, value in figures.items()})
@@ -280,6 +343,12 @@ class _Loop:
         if position.best is not None and scores.key <= position.best:
             return False
         position.best = scores.key
+        self.write_best(scores)
+        return True
+
+    def write_best(self, scores: Scores) -> None:
+        """Write the weights as they are as the best checkpoint."""
+        position = self.position
         figures = {
             "epoch": position.epoch,
             "step": position.step,
@@ -287,14 +356,6 @@ class _Loop:
             "select": {"tracks": scores.tracks, **scores.shares()},
         }
         checkpoint.save(self.run.best, self.model, self.config, {"split": self.facts["split"], "figures": figures})
-        return True
-
-    def report_unreadable(self, problems: Sequence[Problem]) -> None:
-        """Print each unreadable frame once."""
-        for problem in problems:
-            if problem.where not in self.reported:
-                self.reported.add(problem.where)
-                self.display.line(f"warning: left out: {problem}")
 
 
 def epoch_batches(tracks: Sequence[Track], config: Config, epoch: int, epoch_step: int) -> list[list[Sample]]:

@@ -7,16 +7,19 @@
     best/model.safetensors   the best epoch's checkpoint
     last.pt                  everything needed to resume
     val_predictions.jsonl    the best checkpoint's readings of the held-out tracks
+    .lock                    held by the process that trains here
 """
 
 from __future__ import annotations
 
 import csv
+import fcntl
 import hashlib
 import io
 import json
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -27,7 +30,7 @@ import yaml
 from .. import __version__
 from ..config import Config
 from ..data.splits import Split
-from ..files import writable_folder, write_text
+from ..files import writable_folder, write_text, writing
 from ..model import checkpoint
 from ..types import InputError, Track
 from . import state
@@ -50,6 +53,12 @@ class RunFolder:
         self.log = path / "log.csv"
         self.tensorboard = path / "tb"
         self.predictions = path / "val_predictions.jsonl"
+        self._lock = path / ".lock"
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is a run here to continue."""
+        return self.config.is_file() or self.last.is_file()
 
     @property
     def killed_at_birth(self) -> bool:
@@ -64,17 +73,41 @@ class RunFolder:
                 "is there already", where=self.path, fix="continue that run with --resume, or choose another --run"
             )
 
-    def create(self, config: Config, split: Mapping[str, Any]) -> None:
-        """Make the folder for a new run, with its configuration and held-out texts; InputError if it cannot be."""
+    def require_best(self, written: bool) -> None:
+        """InputError if the best checkpoint was `written` but is gone: later epochs may not beat it."""
+        if written and not self.best.is_file():
+            raise InputError(
+                "the best checkpoint of this run was deleted", where=self.best, fix="put it back, or start a new run"
+            )
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Make the folder if needed and keep every other process from training in it; InputError if one does already.
+
+        The file stays when the lock is gone: another process may have opened it, and would lock a deleted one.
+        """
         writable_folder(self.path)
+        with writing(self._lock):
+            handle = self._lock.open("ab")
+        with handle:
+            try:
+                # Not flock, whose lock the loader's processes inherit: they outlive a killed run by some seconds.
+                fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError) as error:
+                raise InputError(
+                    "another process is training in it", where=self.path, fix="wait for it, or choose another --run"
+                ) from error
+            yield
+
+    def create(self, config: Config, split: Mapping[str, Any]) -> None:
+        """Write a new run's configuration and held-out texts."""
         # yaml's own writer is enough: it quotes what a YAML 1.1 reader would take for something else than text.
         write_text(self.config, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, width=10_000))
-        write_text(self.split, json.dumps(split, indent=1) + "\n")
+        self.write_split(split)
 
-    def read_split(self) -> dict[str, list[str]]:
-        """The held-out texts as `create` wrote them."""
-        result: dict[str, list[str]] = json.loads(self.split.read_text(encoding="utf-8"))
-        return result
+    def write_split(self, split: Mapping[str, Any]) -> None:
+        """Write split.json, for people: the state holds the same."""
+        write_text(self.split, json.dumps(split, indent=1) + "\n")
 
     def write_versions(self, device: torch.device) -> None:
         """Note what this call runs with; a resumed run notes its last call."""
@@ -94,7 +127,7 @@ class RunFolder:
     def append_log(self, row: Mapping[str, Any]) -> None:
         """Add one row to log.csv, and the head line first where the file is new."""
         new = not self.log.exists()
-        with self.log.open("a", encoding="utf-8", newline="") as handle:
+        with writing(self.log), self.log.open("a", encoding="utf-8", newline="") as handle:
             writer = csv.DictWriter(handle, COLUMNS, lineterminator="\n")
             if new:
                 writer.writeheader()

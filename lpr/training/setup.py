@@ -67,6 +67,7 @@ def prepare(config: Config, data: Path, model: Recogniser, held_out: HeldOut | N
     notes = [f"{p.severity}: {p}" for p in problems[:SHOWN_PROBLEMS]]
     if len(problems) > SHOWN_PROBLEMS:
         notes.append(f"... and {len(problems) - SHOWN_PROBLEMS} more; python -m lpr.check {data} lists them all")
+    notes.append(f"{found.normalised + report.normalised} labels normalised (blanks, hyphens, dots, lower case)")
     notes.append(
         f"{len(chosen)} tracks to train on ({sum(len(t.frames) for t in chosen)} frames), held out: "
         f"{len(split.select)} to select by, {len(split.calibrate)} to calibrate"

@@ -6,7 +6,9 @@ at the same thread count. The samples need no state: they follow from the seed a
 
 from __future__ import annotations
 
+import io
 import pickle
+import struct
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import Any
 import torch
 
 from ..config import Config
-from ..files import atomic_path
+from ..files import write_bytes
 from ..model.recogniser import Recogniser
 from ..types import InputError
 
@@ -23,6 +25,15 @@ FILE_NAME = "last.pt"
 
 #: Settings that a resumed run may change: none of them changes a weight.
 FREE_ON_RESUME = ("data.workers", "train.checkpoint_minutes", "train.max_minutes")
+
+#: What `save_state` writes.
+_KEYS = {"position", "model", "optimizer", "scaler", "rng", "cuda_rng", "config", "threads", "data"}
+
+#: What torch raises for bytes that are no state of ours, by where it stumbles over them.
+_NO_STATE = (
+    RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, AssertionError, struct.error,
+    pickle.UnpicklingError,
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -70,8 +81,9 @@ def save_state(path: Path, position: Position, trained: Trained, config: Config,
         "threads": torch.get_num_threads(),
         "data": dict(data),
     }
-    with atomic_path(path) as aside:
-        torch.save(state, aside)
+    content = io.BytesIO()
+    torch.save(state, content)
+    write_bytes(path, content.getbuffer())
 
 
 def read_state(path: Path) -> dict[str, Any]:
@@ -80,11 +92,12 @@ def read_state(path: Path) -> dict[str, Any]:
         raise InputError("there is nothing to resume from", where=path, fix="start the run without --resume")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        raise InputError(
-            f"is damaged or no training state: {str(error).splitlines()[0]}", where=path, fix="start a new run"
-        ) from error
-    if not isinstance(state, dict) or not {"position", "model", "optimizer", "config", "data"} <= set(state):
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror or error}", where=path) from error
+    except _NO_STATE as error:
+        # torch's own text recommends to load it with weights_only=False, which would run the code in it.
+        raise InputError("is damaged, or no training state of lpr", where=path, fix="start a new run") from error
+    if not isinstance(state, dict) or not _KEYS.issubset(state):
         raise InputError("is no training state of lpr", where=path, fix="start a new run")
     return state
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from types import FrameType, TracebackType
@@ -27,9 +28,14 @@ class StopRequest:
         """Why to stop now, or ""."""
         if self._interrupted:
             return "interrupted"
-        if self._deadline is not None and time.monotonic() >= self._deadline:
+        if self.seconds_left <= 0:
             return "time"
         return ""
+
+    @property
+    def seconds_left(self) -> float:
+        """Until the time limit; infinite without one."""
+        return math.inf if self._deadline is None else self._deadline - time.monotonic()
 
     def __enter__(self) -> StopRequest:
         for number in (signal.SIGINT, signal.SIGTERM):

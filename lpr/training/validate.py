@@ -62,6 +62,11 @@ def read_posteriors(model: Recogniser, tracks: Sequence[Track], config: Config) 
     return found
 
 
+def unreadable(read: Sequence[Read]) -> list[Problem]:
+    """The problems of all frames that could not be read."""
+    return [problem for _, problems in read for problem in problems]
+
+
 def decode_all(read: Sequence[Read], config: Config, calibration: Calibration | None = None) -> list[Prediction]:
     """Decode tracks with the settings and formats of `config.read`."""
     formats = load_formats(config.read.formats)

@@ -1,0 +1,83 @@
+"""What a person should look at: readings of low confidence, with the reason, as a CSV that can be corrected."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..files import write_text
+from ..types import Prediction, Track
+from .decode import UNLIKE
+
+COLUMNS = ("track_id", "path", "text", "confidence", "reason", "candidates", "correction")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One reading to look at; the fields are the columns of review.csv but the empty last one."""
+
+    track_id: str
+    path: str
+    text: str
+    confidence: float
+    reason: str
+    candidates: str
+
+
+def review_row(prediction: Prediction, path: str) -> Row:
+    """A reading with the reason for its doubt and what else it may be."""
+    found = [(prediction.text, prediction.confidence), *prediction.runners_up]
+    shown = "; ".join(f"{text} {prob:.3f}" for text, prob in found) if prediction.per_frame else ""
+    return Row(prediction.track_id, path, prediction.text, prediction.confidence, reason(prediction), shown)
+
+
+def reason(prediction: Prediction) -> str:
+    """Why a reading is in doubt, the gravest cause first."""
+    if not prediction.per_frame:
+        return "no readable LR frame"
+    if any(problem.what.startswith(UNLIKE) for problem in prediction.problems):
+        return "does not look like a plate"
+    same = [(text, prob) for text, prob in prediction.runners_up if len(text) == len(prediction.text)]
+    if same and same[0][1] >= prediction.confidence / 2:
+        other = same[0][0]
+        pairs = zip(prediction.text, other, strict=True)
+        doubts = [f"character {at}: {a} or {b}" for at, (a, b) in enumerate(pairs, start=1) if a != b]
+        return ", ".join(doubts)
+    agreeing = sum(reading.text == prediction.text for reading in prediction.per_frame)
+    if 2 * agreeing <= len(prediction.per_frame):
+        return f"{agreeing} of {len(prediction.per_frame)} frames read this text"
+    return "blurred: no text is likely"
+
+
+def write_review(target: Path, rows: Iterable[Row]) -> None:
+    """Write review.csv, the least sure reading first."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(COLUMNS)
+    for row in sorted(rows, key=lambda row: (row.confidence, row.track_id)):
+        table.writerow([row.track_id, row.path, row.text, f"{row.confidence:.4f}", row.reason, row.candidates, ""])
+    write_text(target, text.getvalue())
+
+
+def track_path(track: Track) -> str:
+    """Where a track lies, as label lists name it: its folder, or the file of a single image; "" without frames."""
+    if not track.frames:
+        return ""
+    first = track.frames[0].path.resolve()
+    is_folder = len(track.frames) > 1 or first.parent.name == Path(track.id).name
+    return str(first.parent if is_folder else first)
+
+
+def pseudo_labels(rows: Sequence[tuple[Track, Prediction]], least: float) -> str:
+    """A label list (CSV path,text,layout,confidence) of the unlabelled tracks read with at least this confidence."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(("path", "text", "layout", "confidence"))
+    for track, prediction in rows:
+        if track.text is None and prediction.confidence >= least and prediction.per_frame:
+            confidence = f"{prediction.confidence:.4f}"
+            table.writerow((track_path(track), prediction.text, prediction.format or "", confidence))
+    return text.getvalue()

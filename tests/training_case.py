@@ -1,0 +1,37 @@
+"""What the tests of training share: tracks to train a tiny network on, and its settings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from lpr.formats import load_format
+
+TRACKS = 16
+#: Small, but with everything whose state a resumed run needs: dropout, momentum, curriculum, augmentation, all heads.
+TINY = [
+    "input.width=64", "model.hidden=8", "model.dropout=0.3", "model.super_resolution=true", "data.workers=0",
+    "split.val_share=0.25", "train.batch_size=8", "train.curriculum_steps=20", "train.epochs=2", "train.threads=1",
+    "train.schedule=onecycle",
+]  # fmt: skip
+
+
+def make_data(root: Path) -> Path:
+    """16 tracks below `root`, half of them of Scenario B, of three LR and two HR frames showing their text."""
+    rng = np.random.default_rng(0)
+    for number in range(TRACKS):
+        scenario = "AB"[number % 2]
+        folder = root / f"Scenario-{scenario}" / "Brazilian" / f"track_{number:05d}"
+        folder.mkdir(parents=True)
+        text = load_format("brazilian").sample(rng)
+        (folder / "annotations.json").write_text(json.dumps({"plate_layout": "Brazilian", "plate_text": text}))
+        for kind, count, width in (("lr", 3, 44), ("hr", 2, 88)):
+            for index in range(1, count + 1):
+                image = rng.integers(0, 60, (width // 2, width, 3), dtype=np.uint8)
+                cv2.putText(image, text, (1, width // 3), cv2.FONT_HERSHEY_PLAIN, width / 70, (255, 255, 255))
+                suffix = "png" if scenario == "A" else "jpg"
+                cv2.imwrite(str(folder / f"{kind}-{index:03d}.{suffix}"), image)
+    return root
