@@ -51,6 +51,8 @@ class Ensemble:
             f"checkpoint: {one.checkpoint.path} ({one.chosen}), model {one.checkpoint.hash[:12]}, {one.device}"
             for one in self.readers
         )
+        if len(self.readers) > 1 and first.decoder.calibration:
+            self.said += "\nconfidences are calibrated for the first checkpoint alone: take them for a rank, no more"
 
     def posteriors(self, tracks: Sequence[Track]) -> Iterator[tuple[Posteriors, tuple[Problem, ...]]]:
         """Each track's posteriors under every checkpoint as one, and the problems of its frames."""

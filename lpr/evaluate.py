@@ -114,6 +114,8 @@ def _print_tables(tables: Sequence[Table]) -> None:
     from .report.tables import to_rich, transpose
 
     out = Console(highlight=False)
+    # Not narrower than the tables: numbers that do not fit would be cut, not wrapped.
+    out.width = max(out.width, 100)
     for table in tables:
         out.print(to_rich(transpose(table) if table.name == "summary" else table, limit=15), "")
 

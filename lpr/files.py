@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .types import InputError
@@ -41,7 +41,9 @@ def atomic_path(target: Path | str) -> Iterator[Path]:
                 os.fsync(handle.fileno())
             aside.replace(target)
     finally:
-        aside.unlink(missing_ok=True)
+        # What forbade writing (a read-only disk, a file where a folder should be) may forbid this too.
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
 
 
 def write_text(target: Path | str, text: str) -> None:

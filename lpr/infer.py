@@ -80,6 +80,8 @@ def main(argv: Sequence[str]) -> int:
         source = _folder(Path(args.tracks), out, args.checkpoint, settings, args.device)
         if args.pseudo_labels:
             _refuse_test_set(Path(args.tracks), source.tracks)
+            if source.decoder.config.read.sharpen != 1:
+                raise UsageError("--pseudo-labels needs probabilities: leave read.sharpen at 1")
     out = Path(out)
     say = console().print
     say(source.said)

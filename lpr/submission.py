@@ -72,6 +72,18 @@ def write_submission(predictions: Sequence[Prediction], zip_path: Path) -> Path:
     return Path(zip_path)
 
 
+def id_problems(track_ids: Iterable[str]) -> list[Problem]:
+    """The ids that cannot stand in a submission, by its grammar or because they stand there twice, each with why."""
+    found, seen = [], set()
+    for track_id in track_ids:
+        if not re.fullmatch(_ID, track_id):
+            found.append(Problem(repr(track_id), _bad_id(track_id), "rename its folder or file", "error"))
+        elif track_id in seen:
+            found.append(Problem(track_id, "stands there twice", "give each track its own id", "error"))
+        seen.add(track_id)
+    return found
+
+
 def read_submission(path: Path | str) -> list[Prediction]:
     """The predictions of a submission (.zip, or the .txt alone); texts of any format, no readings of frames.
 
@@ -193,7 +205,7 @@ def _why(line: str, pattern: re.Pattern[str], formats: Sequence[PlateFormat] = (
     if not comma:
         return f"no comma after the track id: {shown}"
     if not re.fullmatch(_ID, track_id):
-        return f"track id {track_id!r:.60} is empty or holds a slash, semicolon, blank or control character"
+        return _bad_id(track_id)
     if not semicolon:
         if "," in rest:
             return f"a second comma stands where the semicolon belongs: {shown}"
@@ -216,6 +228,10 @@ def _why(line: str, pattern: re.Pattern[str], formats: Sequence[PlateFormat] = (
     if not 0 <= value <= 1:
         return f"confidence {confidence!r:.60} is not in [0, 1]"
     return f"confidence {confidence!r:.60} is not written as a plain decimal such as 0.9876"
+
+
+def _bad_id(track_id: str) -> str:
+    return f"track id {track_id!r:.60} is empty or holds a slash, comma, semicolon, blank or control character"
 
 
 def _read(path: Path) -> tuple[str, bytes]:

@@ -6,6 +6,7 @@ L characters. `log` is natural, `prob` is a probability, units stand in names (`
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,14 +63,26 @@ class Track:
         return tuple(f for f in self.frames if f.kind == "hr")
 
 
+def printable(name: str) -> str:
+    """A file name that can be printed and written as UTF-8, whatever bytes the file system holds."""
+    return name if name.isascii() else os.fsencode(name).decode("utf-8", "replace")
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something wrong in the user's data: where it is, what it is, how to mend it."""
+    """Something wrong in the user's data: where it is, what it is, how to mend it.
+
+    Texts are made `printable`: they name files, and end in JSON, CSV and on the terminal.
+    """
 
     where: str
     what: str
     fix: str = ""
     severity: Severity = "warning"
+
+    def __post_init__(self) -> None:
+        for name in ("where", "what", "fix"):
+            object.__setattr__(self, name, printable(getattr(self, name)))
 
     def __str__(self) -> str:
         return f"{self.where}: {self.what}" + (f" ({self.fix})" if self.fix else "")

@@ -107,6 +107,8 @@ def test_infer_writes_the_queue_and_the_labels_and_refuses_a_test_set(folder, tm
     # An untrained network is sure of nothing.
     assert len((tmp_path / "out" / "review.csv").read_text().splitlines()) == 4
     assert (tmp_path / "out" / "pseudo_labels.csv").read_text() == "path,text,layout,confidence\n"
+    with pytest.raises(UsageError, match="sharpen"):
+        infer.main([*words, "--set", "read.sharpen=8"])
     (folder / "TEST_SET").touch()
     with pytest.raises(InputError, match="is a test set"):
         infer.main(words)

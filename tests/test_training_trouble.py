@@ -1,4 +1,4 @@
-"""What goes wrong around a run: full disks, pictures that cannot be read, a second process; and what it says of itself."""
+"""What goes wrong around a run: full disks, unreadable pictures, a second process; and what it says of itself."""
 
 from __future__ import annotations
 

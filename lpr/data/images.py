@@ -218,9 +218,18 @@ def _decode_over_white(data: bytes, path: Path | str) -> Image:
 
     try:
         with Pillow.open(BytesIO(data)) as opened:
+            if opened.mode.startswith("I"):
+                return _deep_grey_over_white(np.asarray(opened), opened.info.get("transparency"))
             layer = opened.convert("RGBA")
             paper = Pillow.new("RGBA", layer.size, "white")
             return np.array(Pillow.alpha_composite(paper, layer).convert("RGB"))
     # Pillow's decoders raise a dozen kinds of errors on broken data; one bad file must not end a batch.
     except Exception as error:
         raise InputError("is damaged: it cannot be decoded", where=path, fix="copy it again") from error
+
+
+def _deep_grey_over_white(grey: NDArray[Any], transparent: Any) -> Image:
+    """16-bit grey (H, W) with one transparent value -> uint8 (H, W, 3); Pillow's own conversion clips at 255."""
+    upper = (grey >> 8).astype(np.uint8)
+    upper[grey == transparent] = 255
+    return np.repeat(upper[..., None], 3, axis=2)

@@ -43,13 +43,20 @@ def read_label_list(path: str) -> tuple[list[Row], list[Problem]]:
     rows = _csv_rows(path, lines, problems) if path.lower().endswith(".csv") else _tab_rows(path, lines, problems)
     folder = os.path.dirname(path)
     resolved = []
+    unknown: dict[str, list[str]] = {}
     for line, name, label, layout in rows:
         at = f"{path}:{line}"
         if not name.strip():
             problems.append(Problem(at, "no path", "expected a path and its text", "error"))
             continue
         full = os.path.join(folder, os.path.normpath(name.strip().replace("\\", "/")))
-        resolved.append(Row(full, label, layout_names().get(layout.strip().lower()), at))
+        known = layout_names().get(layout.strip().lower())
+        if known is None and layout.strip():
+            unknown.setdefault(layout.strip(), []).append(at)
+        resolved.append(Row(full, label, known, at))
+    for layout, places in unknown.items():
+        what = f"unknown layout {layout!r:.40}, {len(places)} times: these plates are kept without a layout"
+        problems.append(Problem(places[0], what, f"known: {', '.join(sorted(set(layout_names().values())))}"))
     return resolved, problems
 
 

@@ -7,11 +7,11 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 
 from ..formats import layout_names
-from ..types import ALPHABET, Corners, Frame, FrameKind, InputError, Problem, Track
+from ..types import ALPHABET, Corners, Frame, FrameKind, InputError, Problem, Track, printable
 from .annotations import ANNOTATIONS, read_annotation
 from .labels import label_problem, normalise_label
 from .lists import Row, is_label_list, read_label_list
@@ -210,7 +210,7 @@ class _Builder:
         self._ids: set[str] = set()
         self._list_folders = {folder.path for folder in folders if folder.lists}
         self._unlisted: list[str] = []
-        tracks = [folder for folder in folders if folder.is_track]
+        tracks = [folder for folder in folders if folder.is_track] + _hollow(folders)
         self._track_paths = {folder.path for folder in tracks}
         # What lies beside a track folder is one too, even if empty, and is expected to be annotated like it.
         self._track_parents = {os.path.dirname(path) for path in self._track_paths}
@@ -259,7 +259,7 @@ class _Builder:
             self._problems.append(Problem(folder.path, what, "add it; the track is kept without a label", "error"))
         elif raw is None and frames and self._below_list(folder.path):
             self._unlisted.append(folder.path)
-        track_id = self._unique_id(_shown(os.path.basename(os.path.abspath(folder.path))), folder.path)
+        track_id = self._unique_id(printable(os.path.basename(os.path.abspath(folder.path))), folder.path)
         self.tracks.append(Track(track_id, frames, self._normalised(raw), layout, scenario, corners, label_at))
 
     def _add_single_image(self, folder: str, name: str) -> None:
@@ -273,7 +273,7 @@ class _Builder:
             self._unlisted.append(path)
         else:
             raw, label_at = _label_in_name(_stem(name)), path
-        track_id = self._unique_id(_shown(_stem(name)), path)
+        track_id = self._unique_id(printable(_stem(name)), path)
         frames = (Frame(Path(path), 1),)
         self.tracks.append(Track(track_id, frames, self._normalised(raw), layout, scenario, {}, label_at))
 
@@ -343,25 +343,39 @@ class _Builder:
         return text
 
     def _unique_id(self, name: str, path: str) -> str:
-        """The bare name, or the path relative to the root for a name that another track has already."""
+        """The bare name; for one that another track has already, the path below the root with _ for / (an id with a
+        slash is none in a submission).
+        """
+        found = name
         if name in self._ids:
-            relative = _shown(Path(os.path.relpath(path, self._root)).as_posix())
-            what = f"a track with the id {name!r} was found before: this one is called {relative!r}"
+            relative = printable(Path(os.path.relpath(path, self._root)).as_posix().replace("/", "_"))
+            found = next(one for one in (relative, *(f"{relative}_{n}" for n in count(2))) if one not in self._ids)
+            what = f"a track with the id {name!r} was found before: this one is called {found!r}"
             self._problems.append(Problem(path, what, "a submission needs one folder name a track; rename it", "error"))
-            name = relative
-            while name in self._ids:
-                name += "'"
-        self._ids.add(name)
-        return name
+        self._ids.add(found)
+        return found
+
+
+def _hollow(folders: Sequence[_Folder]) -> list[_Folder]:
+    """Folders called as tracks that hold folders, but no image and no track in any of them: tracks without frames."""
+    occupied: set[str] = set()
+    for folder in folders:
+        if folder.images or folder.lists or _TRACK_FOLDER.match(os.path.basename(folder.path)):
+            path = os.path.dirname(folder.path)
+            while path and path not in occupied:
+                occupied.add(path)
+                path = os.path.dirname(path)
+    return [
+        folder
+        for folder in folders
+        if folder.has_folders
+        and not (folder.images or folder.lists or folder.path in occupied)
+        and _TRACK_FOLDER.match(os.path.basename(folder.path))
+    ]
 
 
 def _stem(name: str) -> str:
     return name.rpartition(".")[0]
-
-
-def _shown(name: str) -> str:
-    """A name that can be printed and written as UTF-8, whatever bytes the file system holds."""
-    return name if name.isascii() else os.fsencode(name).decode("utf-8", "replace")
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

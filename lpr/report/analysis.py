@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from math import nan
+from math import inf, nan
 
 import numpy as np
 
@@ -87,9 +87,9 @@ def _estimates(outcomes: Sequence[Outcome]) -> dict[str, Estimate]:
     return {
         "exact": wilson(sum(o.right for o in outcomes), n),
         "partial": wilson(sum(o.partial for o in outcomes), n),
-        "single": mean([o.frames_right for o in outcomes]),
-        "characters": mean([o.characters for o in outcomes]),
-        "edit_distance": mean([o.distance for o in outcomes]),
+        "single": mean([o.frames_right for o in outcomes], (0, 1)),
+        "characters": mean([o.characters for o in outcomes], (0, 1)),
+        "edit_distance": mean([o.distance for o in outcomes], (0, inf)),
         "calibration_error": calibration_error(confidence, right),
         "confidence_gap": confidence_gap(confidence, right),
     }

@@ -7,9 +7,9 @@ P(the whole plate is right). A measure over nothing is NaN, never 0 or 1.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
-from math import nan, sqrt
+from math import inf, nan, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -129,14 +129,18 @@ def wilson(successes: int, n: int) -> Estimate:
 
 
 def bootstrap(
-    values: ArrayLike, statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]], seed: int = 0
+    values: ArrayLike,
+    statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    seed: int = 0,
+    bounds: tuple[float, float] = (-inf, inf),
 ) -> Estimate:
     """A statistic of sums over tracks with its bootstrap interval; tracks are what is resampled.
 
     `values`: float (N, K), K numbers a track. `statistic` maps sums over tracks (R, K) to (R,); it may give NaN
     where a resample leaves it undefined, and such resamples are left out. The interval is that of the percentiles,
     moved so that the resamples' mean falls on the value: a calibration error only grows by resampling, and its plain
-    percentiles may not even hold the value. Deterministic for a seed.
+    percentiles may not even hold the value. It is cut to `bounds`, the values that the statistic can take: moving it
+    may carry an end past them. Deterministic for a seed.
     """
     table = np.asarray(values, dtype=float)
     n = len(table)
@@ -147,7 +151,9 @@ def bootstrap(
         resampled = statistic(_draw_counts(n, seed) @ table)
     defined = resampled[np.isfinite(resampled)]
     low, high = np.quantile(defined, [0.025, 0.975]) - defined.mean() if len(defined) else (nan, nan)
-    return Estimate(value, value + float(low), value + float(high), n)
+    least, most = bounds
+    # In this order, so that NaN, which compares false, stays NaN.
+    return Estimate(value, max(value + float(low), least), min(value + float(high), most), n)
 
 
 @lru_cache(maxsize=1)  # All measures of one group of tracks use the same draw, and drawing is what takes the time.
@@ -161,10 +167,11 @@ def _draw_counts(n: int, seed: int) -> NDArray[np.float64]:
     return counts
 
 
-def mean(values: ArrayLike) -> Estimate:
-    """The mean over tracks with its bootstrap interval; `values` float (N,)."""
+def mean(values: ArrayLike, bounds: tuple[float, float]) -> Estimate:
+    """The mean over tracks with its bootstrap interval; `values` float (N,), each within `bounds`."""
     column = np.asarray(values, dtype=float)
-    return bootstrap(np.stack([column, np.ones_like(column)], axis=1), lambda sums: sums[:, 0] / sums[:, 1])
+    columns = np.stack([column, np.ones_like(column)], axis=1)
+    return bootstrap(columns, lambda sums: sums[:, 0] / sums[:, 1], bounds=bounds)
 
 
 def confidence_gap(confidence: ArrayLike, right: ArrayLike) -> Estimate:
@@ -174,7 +181,7 @@ def confidence_gap(confidence: ArrayLike, right: ArrayLike) -> Estimate:
     """
     sure, good = np.asarray(confidence, dtype=float), np.asarray(right, dtype=bool)
     columns = [sure * good, good, sure * ~good, ~good]
-    return bootstrap(np.stack(columns, axis=1), lambda s: s[:, 0] / s[:, 1] - s[:, 2] / s[:, 3])
+    return bootstrap(np.stack(columns, axis=1), lambda s: s[:, 0] / s[:, 1] - s[:, 2] / s[:, 3], bounds=(-1, 1))
 
 
 def auroc(confidence: ArrayLike, right: ArrayLike) -> float:
@@ -200,8 +207,7 @@ def calibration_error(confidence: ArrayLike, right: ArrayLike) -> Estimate:
     member = np.eye(BANDS)[band_index(sure)]  # (N, BANDS) one-hot
     # |share - mean| * n_band is |sum of right - sum of confidence|: one column a band is enough.
     columns = np.concatenate([member * (good - sure)[:, None], np.ones((len(sure), 1))], axis=1)
-    estimate = bootstrap(columns, lambda sums: np.abs(sums[:, :-1]).sum(axis=1) / sums[:, -1])
-    return replace(estimate, low=max(0.0, estimate.low)) if estimate.n else estimate
+    return bootstrap(columns, lambda sums: np.abs(sums[:, :-1]).sum(axis=1) / sums[:, -1], bounds=(0, 1))
 
 
 def bands(confidence: ArrayLike, right: ArrayLike) -> tuple[Band, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -135,7 +136,7 @@ def read_truth(path: Path) -> tuple[list[Track], list[Problem]]:
 
     The CSV has a header with `track_id,text` and, if known, `layout,scenario`; its tracks have no frames. A track
     without a text becomes a Problem: it cannot be evaluated. InputError if the file is missing, has no such header, a
-    short line, or one id twice.
+    short line, a stray quote, or one id twice.
     """
     if path.is_dir():
         scanned = scan(path)
@@ -159,12 +160,13 @@ def read_truth(path: Path) -> tuple[list[Track], list[Problem]]:
 
 def _read_csv(path: Path) -> list[Track]:
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines(keepends=True)
+        content = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"cannot be read: {reason}", where=path, fix="name a folder or a CSV in UTF-8") from error
-    reader = csv.DictReader(lines)
-    missing = {"track_id", "text"} - set(reader.fieldnames or ())
+    lines = io.StringIO(content, newline="")
+    header = _cells(next(lines, ""), f"{path}:1")
+    missing = {"track_id", "text"} - set(header)
     if missing:
         raise InputError(
             f"has no column {' and no column '.join(sorted(missing))}",
@@ -172,10 +174,14 @@ def _read_csv(path: Path) -> list[Track]:
             fix="the first line is the header: track_id,text[,layout,scenario]",
         )
     tracks: dict[str, Track] = {}
-    for row in reader:
-        where = f"{path}:{reader.line_num}"
-        if None in row or None in row.values():
+    for number, line in enumerate(lines, start=2):
+        where = f"{path}:{number}"
+        cells = _cells(line, where)
+        if not cells:
+            continue
+        if len(cells) != len(header):
             raise InputError("has not as many fields as the header", where=where)
+        row = dict(zip(header, cells, strict=True))
         track_id = row["track_id"].strip()
         if track_id in tracks:
             raise InputError(f"track {track_id} stands twice", where=where, fix="keep one line for each track")
@@ -189,6 +195,14 @@ def _read_csv(path: Path) -> list[Track]:
             scenario.removeprefix("Scenario-") or None,
         )
     return list(tracks.values())
+
+
+def _cells(line: str, where: str) -> list[str]:
+    """The fields of one line: no id or plate holds a line break, so a stray quote must not swallow the lines below."""
+    try:
+        return next(csv.reader([line], strict=True), [])
+    except csv.Error as error:
+        raise InputError(f"is not valid CSV: {error}", where=where, fix="mend the quotes") from error
 
 
 def match(truth: Iterable[Track], predictions: Sequence[Prediction]) -> tuple[list[Outcome], list[Problem]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import pickle
 import struct
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -91,7 +92,10 @@ def read_state(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError("there is nothing to resume from", where=path, fix="start the run without --resume")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # torch warns of foreign pickles before it refuses them.
+            warnings.simplefilter("ignore")
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror or error}", where=path) from error
     except _NO_STATE as error:
