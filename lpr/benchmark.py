@@ -20,7 +20,7 @@ def main(argv: Sequence[str]) -> int:
     parser = Parser("lpr.benchmark", __doc__ or "", "Prints a Markdown table; each figure is the best of the rounds.")
     parser.add_argument("--tracks", type=int, default=200, help="synthetic tracks to measure on (default 200)")
     parser.add_argument("--list-tracks", type=int, default=20_000, help="tracks to list (default 20000)")
-    parser.add_argument("--presets", nargs="+", default=["cpu", "seed-crnn"], help="recognisers to measure")
+    parser.add_argument("--presets", nargs="+", action="extend", help="recognisers to measure (default: cpu seed-crnn)")
     parser.add_argument("--checkpoint", metavar="PATH", help="to measure reading with; default as in lpr.infer")
     parser.add_argument("--seconds", type=float, default=10, help="per training figure (default 10)")
     parser.add_argument("--rounds", type=int, default=3, help="of the short figures (default 3)")

@@ -29,7 +29,9 @@ def main(argv: Sequence[str]) -> int | None:
         "dir", type=Path, nargs="+", metavar="DIR", help="folder of tracks or images, or a label list; or two .jsonl"
     )
     parser.add_argument("--images", action="store_true", help="decode every image too: sizes, damage, identical files")
-    parser.add_argument("--formats", help="formats labels may have, such as brazilian,mercosur (default: all known)")
+    parser.add_argument(
+        "--format", nargs="+", action="extend", metavar="NAME", help="formats that labels may have (default: all known)"
+    )
     parser.add_argument("--strict", action="store_true", help="warnings count as errors")
     parser.add_argument("--limit", type=int, default=20, help="problems to print (default 20); --json lists all")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything found to FILE")
@@ -46,7 +48,7 @@ def main(argv: Sequence[str]) -> int | None:
     from .files import write_text
     from .formats import known_formats, load_formats
 
-    formats = load_formats(args.formats.split(",") if args.formats else known_formats())
+    formats = load_formats(args.format or known_formats())
     found = scan(args.dir[0])
     findings = examine(found, formats)
     images = examine_images(track_progress(found.tracks, "images")) if args.images else None

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .cli import Parser, console, run, show_problems, track_progress
-from .types import InputError, Posteriors, Prediction, Problem, Track, UsageError
+from .types import InputError, Posteriors, Prediction, Problem, Track, UsageError, printable
 
 if TYPE_CHECKING:
     from .decode.stored import Decoder
@@ -23,6 +23,8 @@ Several --checkpoint read together: their posteriors are fused like further fram
 The checkpoint: --checkpoint, else LPR_CHECKPOINT, else the newest runs/*/best, else shipped weights.
 Only LR frames are read; HR frames lying in the same folders are never looked at.
 Every track gets a line, a track without a readable frame too (confidence 0.0, and a warning).
+predictions.zip is left out, and the reason said, where an id or a text (of read.decoder=greedy or beam) is none that a
+submission may hold; predictions.jsonl holds all tracks.
 --tracks posteriors.npz decodes what --save-posteriors wrote, without a network; --set read.* may differ. With it,
 --checkpoint only gives its calibration.
 review.csv lists the tracks below read.review_below. Fill in its column `correction`: lpr.train --data review.csv and
@@ -36,6 +38,7 @@ class Source:
     """What is read: ids of all tracks, their posteriors as a stream, and what decodes them.
 
     tracks: with their frames, for the pictures; none where posteriors were read back. said: where it comes from.
+    unfit: the ids that no submission may hold.
     """
 
     ids: Sequence[str]
@@ -45,15 +48,16 @@ class Source:
     said: str
     tracks: Sequence[Track] = ()
     problems: Sequence[Problem] = ()
+    unfit: Sequence[Problem] = ()
 
 
 def main(argv: Sequence[str]) -> int:
     parser = Parser("lpr.infer", __doc__ or "", EPILOG)
     parser.add_argument("--tracks", required=True, metavar="DIR", help="tracks, single images, or a posteriors.npz")
     parser.add_argument("--out", metavar="DIR", help="default: submissions/NAME-DATE-TIME")
-    parser.add_argument("--checkpoint", nargs="+", metavar="PATH", help="a run, its best folder or file; or several")
-    parser.add_argument("--format", nargs="+", metavar="NAME", help="formats to read; default: the checkpoint's")
-    parser.add_argument("--set", nargs="+", default=[], metavar="K=V", help="such as read.fusion=confidence_vote")
+    parser.add_argument("--checkpoint", nargs="+", action="extend", metavar="PATH", help="a run, its best folder or file; or several")
+    parser.add_argument("--format", nargs="+", action="extend", metavar="NAME", help="formats to read; default: the checkpoint's")
+    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="K=V", help="such as read.fusion=confidence_vote")
     parser.add_argument("--device", help="torch device; default: the GPU where there is one")
     parser.add_argument("--strict", action="store_true", help="stop at the first frame that cannot be read")
     parser.add_argument("--pictures", type=int, default=12, metavar="N", help="draw the first N tracks (default 12)")
@@ -69,22 +73,26 @@ def main(argv: Sequence[str]) -> int:
     from .decode.stored import SUFFIX
     from .files import writable_folder, write_text
 
-    name = Path(args.tracks).resolve().name
-    out = args.out or Path("submissions") / f"{name.removesuffix(SUFFIX)}-{datetime.now():%Y%m%d-%H%M%S}"
+    name = printable(Path(args.tracks).resolve().name)
+    out = Path(args.out or Path("submissions") / f"{name.removesuffix(SUFFIX)}-{datetime.now():%Y%m%d-%H%M%S}")
     if name.endswith(SUFFIX):
         if args.pseudo_labels:
             raise UsageError("--pseudo-labels needs the tracks: stored posteriors do not say where the images are")
-        source = _stored(Path(args.tracks), args.checkpoint, settings)
-        writable_folder(out)
+        source = _stored(Path(args.tracks), args.checkpoint, settings, args.strict)
     else:
-        source = _folder(Path(args.tracks), out, args.checkpoint, settings, args.device)
+        if out.resolve().is_relative_to(Path(args.tracks).resolve()):
+            raise UsageError(f"--out {out} lies in --tracks: its pictures would be read as tracks the next time")
+        source = _folder(Path(args.tracks), args.checkpoint, settings, args.device, args.strict)
         if args.pseudo_labels:
             _refuse_test_set(Path(args.tracks), source.tracks)
             if source.decoder.config.read.sharpen != 1:
                 raise UsageError("--pseudo-labels needs probabilities: leave read.sharpen at 1")
-    out = Path(out)
+    # Not before all else is in order, so that a mistake leaves no empty folder.
+    writable_folder(out)
     say = console().print
     say(source.said)
+    if not source.decoder.calibrated:
+        say("confidences are not calibrated: the checkpoint has no calibration for this read.decoder and read.fusion")
 
     started = time.perf_counter()
     predictions, doubtful = _read_all(source, out, args.strict, args.save_posteriors)
@@ -122,7 +130,23 @@ def main(argv: Sequence[str]) -> int:
 
     from .submission import validate, write_submission
 
-    archive = write_submission(predictions, out / "predictions.zip")
+    archive = out / "predictions.zip"
+    free = [prediction for prediction in predictions if prediction.format is None]
+    if source.unfit or free:
+        # One of an earlier reading would pass for this one's.
+        archive.unlink(missing_ok=True)
+    if source.unfit:
+        more = f", and {len(source.unfit) - 1} more" if len(source.unfit) > 1 else ""
+        fix = f"{source.unfit[0].fix}; {out / 'predictions.jsonl'} holds all tracks"
+        raise InputError(f"was left out: {source.unfit[0].what}{more}", where=archive, fix=fix)
+    if free:
+        say(
+            f"WARNING: {archive} was left out: {len(free)} texts obey no format, such as {free[0].text} "
+            f"({free[0].track_id}); read.decoder=constrained reads a submission"
+        )
+        print(out / "predictions.jsonl")
+        return 0
+    write_submission(predictions, archive)
     wrong = validate(archive, source.ids, source.decoder.formats)
     if wrong:
         raise InputError(f"the written submission does not validate: {wrong[0]}", where=archive)
@@ -131,29 +155,41 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _folder(
-    path: Path, out: Path, checkpoints: Sequence[str] | None, settings: list[str], device: str | None
+    path: Path, checkpoints: Sequence[str] | None, settings: list[str], device: str | None, strict: bool
 ) -> Source:
-    """Tracks on disk, to be read with a checkpoint. The output folder is proven before torch is loaded."""
+    """Tracks on disk, to be read with a checkpoint."""
     from .data.scan import scan
-    from .files import writable_folder
 
     scanned = scan(path)
     if not scanned.tracks:
         raise InputError("holds no tracks and no images", where=path, fix="see the layouts in the README")
-    writable_folder(out)
+    ids = [track.id for track in scanned.tracks]
+    unfit = _unfit(ids, strict)
 
     from .ensemble import Ensemble
 
     found = Ensemble(checkpoints or [None], settings=settings, device=device)
     return Source(
-        [track.id for track in scanned.tracks],
+        ids,
         found.posteriors(scanned.tracks),
         found.decoder,
         found.alphabet,
         found.said,
         scanned.tracks,
         scanned.problems,
+        unfit,
     )
+
+
+def _unfit(ids: Sequence[str], strict: bool) -> list[Problem]:
+    """The ids that no submission may hold. They are said before the network is loaded; with `strict` they stop it."""
+    from .submission import id_problems
+
+    found = id_problems(ids)
+    if found and strict:
+        raise InputError(found[0].what, where=found[0].where, fix=found[0].fix)
+    show_problems([replace(one, severity="warning", fix=f"no predictions.zip; {one.fix}") for one in found], 5)
+    return found
 
 
 def _refuse_test_set(path: Path, tracks: Sequence[Track]) -> None:
@@ -165,7 +201,7 @@ def _refuse_test_set(path: Path, tracks: Sequence[Track]) -> None:
         )
 
 
-def _stored(path: Path, checkpoints: Sequence[str] | None, settings: list[str]) -> Source:
+def _stored(path: Path, checkpoints: Sequence[str] | None, settings: list[str], strict: bool) -> Source:
     """Posteriors read back; a checkpoint that is named gives its calibration and must be the one that made them."""
     from .decode.stored import StoredPosteriors
 
@@ -183,7 +219,7 @@ def _stored(path: Path, checkpoints: Sequence[str] | None, settings: list[str]) 
             )
         decoder = replace(decoder, calibration=named.calibration)
     said = f"posteriors: {path}, made by model {decoder.model_hash[:12]} ({decoder.checkpoint})"
-    return Source(stored.track_ids, stored, decoder, stored.alphabet, said)
+    return Source(stored.track_ids, stored, decoder, stored.alphabet, said, unfit=_unfit(stored.track_ids, strict))
 
 
 def _read_all(source: Source, out: Path, strict: bool, save: bool) -> tuple[list[Prediction], int]:

@@ -19,7 +19,7 @@ from .decode.stored import Decoder
 from .formats import worst_case_steps
 from .model.checkpoint import load
 from .model.inference import posteriors_of
-from .types import InputError, Posteriors, Prediction, Problem, Track
+from .types import InputError, Posteriors, Prediction, Problem, Track, UsageError, printable
 
 SHIPPED_WEIGHTS = Path(__file__).resolve().parent / "weights"
 
@@ -60,6 +60,7 @@ class Reader:
 
     Raises:
         InputError: the checkpoint is missing, damaged, or does not fit the formats.
+        UsageError: there is no such device here.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class Reader:
         device: str | None = None,
     ) -> None:
         path, self.chosen = find_checkpoint(checkpoint)
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = _device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.checkpoint = load(path, self.device)
         self.model = self.checkpoint.model.eval()
         stored = self.checkpoint.calibration
@@ -79,7 +80,7 @@ class Reader:
             self.checkpoint.formats,
             Calibration.from_dict(stored) if stored else None,
             self.checkpoint.hash,
-            self.checkpoint.path.name,
+            _from_here(self.checkpoint.path),
         ).with_settings(settings)
         self.config, self.formats = self.decoder.config, self.decoder.formats
         if self.model.steps < (needed := worst_case_steps(self.formats)):
@@ -101,7 +102,7 @@ class Reader:
             frames = [frames]
         images, files, problems = [], [], []
         for number, frame in enumerate(frames, start=1):
-            name = f"frame {number}" if isinstance(frame, np.ndarray) else Path(frame).name
+            name = f"frame {number}" if isinstance(frame, np.ndarray) else printable(Path(frame).name)
             try:
                 pixels = _as_rgb(frame, name) if isinstance(frame, np.ndarray) else read_image(Path(frame))
             except InputError as error:
@@ -135,10 +136,27 @@ class Reader:
             while ahead:
                 batch, ahead = ahead, start()
                 loaded = [(track, *future.result()) for track, future in batch]
-                stacks = [(track.id, images, [f.path.name for f in frames]) for track, images, frames, _ in loaded]
+                stacks = [(track.id, images, [printable(f.path.name) for f in frames]) for track, images, frames, _ in loaded]
                 found = posteriors_of(self.model, stacks, self.checkpoint.alphabet)
                 for one, (*_, problems) in zip(found, loaded, strict=True):
                     yield one, problems
+
+
+def _device(name: str) -> torch.device:
+    """The device of this name, proven by a tensor that goes there and back; UsageError where there is none."""
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).cpu()
+    # What torch raises for unknown names, for builds without the device, and where none is plugged in.
+    except (AssertionError, ImportError, RuntimeError) as error:
+        raise UsageError(f"--device {name}: {str(error).splitlines()[0]}", fix="cpu works everywhere") from error
+    return device
+
+
+def _from_here(path: Path) -> str:
+    """A path from the working directory if it lies below it, else as it was given."""
+    absolute, here = Path(os.path.abspath(path)), Path.cwd()
+    return printable((absolute.relative_to(here) if absolute.is_relative_to(here) else path).as_posix())
 
 
 def _as_rgb(pixels: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:

@@ -305,7 +305,9 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("action", choices=["check"], help="check a submission; exit code 1 if anything is wrong")
     parser.add_argument("path", metavar="ZIP", help="the .zip, or the .txt alone")
     parser.add_argument("--tracks", metavar="DIR", help="the test set: each track must have its line, no other may")
-    parser.add_argument("--format", nargs="+", metavar="NAME", default=COMPETITION, help="default: brazilian mercosur")
+    parser.add_argument(
+        "--format", nargs="+", action="extend", metavar="NAME", help=f"default: {' '.join(COMPETITION)}"
+    )
     args = parser.parse_args(argv)
 
     track_ids = None
@@ -313,7 +315,7 @@ def main(argv: Sequence[str]) -> int:
         from .data.scan import scan
 
         track_ids = [track.id for track in scan(Path(args.tracks)).tracks]
-    problems = validate(args.path, track_ids, load_formats(args.format))
+    problems = validate(args.path, track_ids, load_formats(args.format or COMPETITION))
     for problem in problems:
         print(problem)
     if problems:

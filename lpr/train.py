@@ -26,7 +26,12 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="folder of tracks with labels")
     parser.add_argument("--run", required=True, type=Path, metavar="DIR", help="run folder to make, as runs/phase1")
     parser.add_argument(
-        "--preset", nargs="+", default=[], metavar="NAME", help=f"of {', '.join(presets())}; or paths of .yaml files"
+        "--preset",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME",
+        help=f"of {', '.join(presets())}; or paths of .yaml files",
     )
     parser.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="single settings: train.lr=3e-4"

@@ -189,7 +189,7 @@ def _summarised(violations: list[Problem], labels: int, formats: Sequence[PlateF
         return violations
     names = ", ".join(f.name for f in formats)
     what = f"{len(violations)} of {labels} labels do not fit ({names}); the first: {violations[0].what}"
-    return [Problem(violations[0].where, what, "correct labels or layouts, or name their format with --formats")]
+    return [Problem(violations[0].where, what, "correct labels or layouts, or name their format with --format")]
 
 
 def _unusual_counts(tracks: Sequence[Track], lr_per_track: Counter[int]) -> list[Problem]:

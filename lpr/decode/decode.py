@@ -63,7 +63,7 @@ def decode_track(
         return raw
     confidence = calibrated(evidence, read, calibration)
     prediction = replace(raw, confidence=confidence, runners_up=share_rest(raw.runners_up, raw.confidence, confidence))
-    if calibration is None or not _serves(calibration, read) or calibration.is_plate(evidence):
+    if calibration is None or not serves(calibration, read) or calibration.is_plate(evidence):
         return prediction
     names = " or ".join(one.name for one in formats)
     fix = f"its confidence is at most {NOT_A_PLATE}; look at the frames"
@@ -116,14 +116,14 @@ def fused_evidence(arrays: Sequence[NDArray[np.float64]], read: ReadConfig) -> l
 
 def calibrated(evidence: Evidence, read: ReadConfig, calibration: Calibration | None) -> float:
     """Evidence as a confidence in [0, 1], sharpened where that is asked for; see `decode_track`."""
-    if calibration is None or not _serves(calibration, read):
+    if calibration is None or not serves(calibration, read):
         return sharpened(evidence.raw, read.sharpen, None)
     found = sharpened(calibration.apply(evidence), read.sharpen, calibration)
     return found if calibration.is_plate(evidence) else min(found, NOT_A_PLATE)
 
 
-def _serves(calibration: Calibration, read: ReadConfig) -> bool:
-    """Whether a calibration was fitted for this way to read."""
+def serves(calibration: Calibration, read: ReadConfig) -> bool:
+    """Whether a calibration was fitted for this way to read; for any other, confidences stay raw."""
     return calibration.method in ("", method_name(read.decoder, read.fusion))
 
 

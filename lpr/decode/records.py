@@ -89,7 +89,7 @@ def from_record(record: Mapping[str, Any]) -> Prediction:
             )
             for problem in _objects(record, "problems")
         ),
-        # Not in the files of version 0.1.0.
+        # Files of earlier builds have none.
         format_probs=tuple(
             (_text(one, "format"), _prob(one, "prob"))
             for one in (_objects(record, "format_probs") if "format_probs" in record else ())

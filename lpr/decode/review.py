@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..files import write_text
-from ..types import Prediction, Track
+from ..types import Prediction, Track, printable
 from .decode import UNLIKE
 
 COLUMNS = ("track_id", "path", "text", "confidence", "reason", "candidates", "correction")
@@ -67,8 +67,9 @@ def track_path(track: Track) -> str:
     if not track.frames:
         return ""
     first = track.frames[0].path.resolve()
-    is_folder = len(track.frames) > 1 or first.parent.name == Path(track.id).name
-    return str(first.parent if is_folder else first)
+    # The id of a single image holds the name of its file.
+    is_folder = len(track.frames) > 1 or printable(first.stem) not in track.id
+    return printable(str(first.parent if is_folder else first))
 
 
 def pseudo_labels(rows: Sequence[tuple[Track, Prediction]], least: float) -> str:

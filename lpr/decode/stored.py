@@ -21,7 +21,7 @@ from ..files import atomic_path
 from ..formats import PlateFormat, load_formats
 from ..types import InputError, Posteriors, Prediction, Problem
 from .confidence import Calibration
-from .decode import decode_track
+from .decode import decode_track, serves
 from .records import audit_record
 
 INDEX = "index.json"
@@ -32,7 +32,7 @@ _REMEDY = "write it again with lpr.infer --save-posteriors"
 @dataclass(frozen=True, slots=True)
 class Decoder:
     """All that turns posteriors into predictions: `config` (its `read` counts), formats, calibration, and for the
-    audit record the hash and file name of the weights that the posteriors came from.
+    audit record the hash and path of the weights that the posteriors came from.
     """
 
     config: Config
@@ -41,9 +41,14 @@ class Decoder:
     model_hash: str
     checkpoint: str
 
+    @property
+    def calibrated(self) -> bool:
+        """Whether its calibration was fitted for this way to read; else confidences are raw values."""
+        return self.calibration is not None and serves(self.calibration, self.config.read)
+
     def audit(self) -> dict[str, Any]:
-        """The audit record of predictions made now: model hash, checkpoint, configuration, version, time."""
-        return audit_record(self.model_hash, self.checkpoint, self.config)
+        """The audit record of predictions made now, see `audit_record`, and whether they are calibrated."""
+        return {**audit_record(self.model_hash, self.checkpoint, self.config), "calibrated": self.calibrated}
 
     def decode(self, posteriors: Posteriors, problems: Sequence[Problem] = ()) -> Prediction:
         """Read one track; `problems` are those of its frames."""
