@@ -20,14 +20,15 @@ def main(argv: Sequence[str]) -> int:
     parser = Parser("lpr.benchmark", __doc__ or "", "Prints a Markdown table; each figure is the best of the rounds.")
     parser.add_argument("--tracks", type=int, default=200, help="synthetic tracks to measure on (default 200)")
     parser.add_argument("--list-tracks", type=int, default=20_000, help="tracks to list (default 20000)")
-    parser.add_argument("--presets", nargs="+", action="extend", help="recognisers to measure (default: cpu seed-crnn)")
+    parser.add_several("--presets", "NAME", "recognisers to measure (default: cpu seed-crnn)")
     parser.add_argument("--checkpoint", metavar="PATH", help="to measure reading with; default as in lpr.infer")
     parser.add_argument("--seconds", type=float, default=10, help="per training figure (default 10)")
     parser.add_argument("--rounds", type=int, default=3, help="of the short figures (default 3)")
     args = parser.parse_args(argv)
     if min(args.tracks, args.list_tracks, args.rounds) < 1 or args.seconds <= 0:
         parser.error("--tracks, --list-tracks, --rounds and --seconds must be above 0")
-    for preset in args.presets:
+    names = args.presets or ["cpu", "seed-crnn"]
+    for preset in names:
         load_config(["phase1", preset])
 
     from .plates.write import write_tracks
@@ -45,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
         add("generating, 10 images a track", f"{args.tracks / seconds:.0f}", "tracks/s")
         _listing(folder, args.list_tracks, add, args.rounds)
         _loading(folder / "tracks", add, args.rounds)
-        for preset in args.presets:
+        for preset in names:
             _training(preset, folder / "tracks", args.seconds, add)
         _reading(args.checkpoint, folder / "tracks", add, args.rounds)
 

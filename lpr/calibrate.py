@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--checkpoint", required=True, metavar="PATH", help="a run, its best folder or its file")
     parser.add_argument("--tracks", required=True, type=Path, metavar="DIR", help="tracks, or a posteriors.npz")
     parser.add_argument("--truth", type=Path, metavar="DIR|CSV", help="the true texts; default: the labels in --tracks")
-    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="K=V", help="reading settings to calibrate and to keep")
+    parser.add_several("--set", "K=V", "reading settings to calibrate and to keep")
     parser.add_argument("--device", help="torch device; default: the GPU where there is one")
     args = parser.parse_args(argv)
 

@@ -49,8 +49,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--registry", metavar="CSV", help="known plates, one a line, in a column `text`")
     parser.add_argument("--pattern", metavar="TEXT", help='what a witness remembers, such as "A?C1*"')
     parser.add_argument("--checkpoint", metavar="PATH", help="a run, its best folder or a .safetensors file")
-    parser.add_argument("--format", nargs="+", action="extend", metavar="NAME", help="formats to read; default: the checkpoint's")
-    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="K=V", help="such as read.fusion=sequence")
+    parser.add_several("--format", "NAME", "formats to read; default: the checkpoint's")
+    parser.add_several("--set", "K=V", "such as read.fusion=sequence")
     parser.add_argument("--device", help="torch device; default: the GPU where there is one")
     args = parser.parse_args(argv)
     if not 1 <= args.top <= 1000:

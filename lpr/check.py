@@ -29,9 +29,7 @@ def main(argv: Sequence[str]) -> int | None:
         "dir", type=Path, nargs="+", metavar="DIR", help="folder of tracks or images, or a label list; or two .jsonl"
     )
     parser.add_argument("--images", action="store_true", help="decode every image too: sizes, damage, identical files")
-    parser.add_argument(
-        "--format", nargs="+", action="extend", metavar="NAME", help="formats that labels may have (default: all known)"
-    )
+    parser.add_several("--format", "NAME", "formats that labels may have (default: all known)")
     parser.add_argument("--strict", action="store_true", help="warnings count as errors")
     parser.add_argument("--limit", type=int, default=20, help="problems to print (default 20); --json lists all")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything found to FILE")

@@ -93,17 +93,16 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("path", metavar="ZIP", help="the submission")
     parser.add_argument("--tracks", required=True, metavar="DIR", help="the test set that it answers")
     parser.add_argument("--checkpoint", metavar="PATH", help="the run or file that made it; default as in lpr.infer")
-    parser.add_argument(
-        "--format", nargs="+", action="extend", metavar="NAME", help=f"default: {' '.join(COMPETITION)}"
-    )
+    parser.add_several("--format", "NAME", f"default: {' '.join(COMPETITION)}")
     parser.add_argument("--device", help="torch device; default: the GPU where there is one")
     args = parser.parse_args(argv)
 
     from .data.scan import scan
 
     tracks = scan(Path(args.tracks)).tracks
+    formats = load_formats(args.format or COMPETITION)
     failed = 0
-    for check in checklist(Path(args.path), tracks, load_formats(args.format or COMPETITION), args.checkpoint, args.device):
+    for check in checklist(Path(args.path), tracks, formats, args.checkpoint, args.device):
         print(check, flush=True)
         failed += check.passed is not True
     return 1 if failed else 0

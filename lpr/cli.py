@@ -28,6 +28,10 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
         )
 
+    def add_several(self, flag: str, metavar: str, meaning: str) -> None:
+        """An option of one or more values, [] by default. Given again, it adds to them: none is lost silently."""
+        self.add_argument(flag, nargs="+", action="extend", default=[], metavar=metavar, help=meaning)
+
     def error(self, message: str) -> NoReturn:
         raise UsageError(message, fix=f"see {self.prog} -h")
 

@@ -136,7 +136,10 @@ class Reader:
             while ahead:
                 batch, ahead = ahead, start()
                 loaded = [(track, *future.result()) for track, future in batch]
-                stacks = [(track.id, images, [printable(f.path.name) for f in frames]) for track, images, frames, _ in loaded]
+                stacks = [
+                    (track.id, images, [printable(frame.path.name) for frame in frames])
+                    for track, images, frames, _ in loaded
+                ]
                 found = posteriors_of(self.model, stacks, self.checkpoint.alphabet)
                 for one, (*_, problems) in zip(found, loaded, strict=True):
                     yield one, problems
@@ -155,8 +158,8 @@ def _device(name: str) -> torch.device:
 
 def _from_here(path: Path) -> str:
     """A path from the working directory if it lies below it, else as it was given."""
-    absolute, here = Path(os.path.abspath(path)), Path.cwd()
-    return printable((absolute.relative_to(here) if absolute.is_relative_to(here) else path).as_posix())
+    here = Path.cwd()
+    return printable((path.relative_to(here) if path.is_relative_to(here) else path).as_posix())
 
 
 def _as_rgb(pixels: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:

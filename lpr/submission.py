@@ -305,9 +305,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("action", choices=["check"], help="check a submission; exit code 1 if anything is wrong")
     parser.add_argument("path", metavar="ZIP", help="the .zip, or the .txt alone")
     parser.add_argument("--tracks", metavar="DIR", help="the test set: each track must have its line, no other may")
-    parser.add_argument(
-        "--format", nargs="+", action="extend", metavar="NAME", help=f"default: {' '.join(COMPETITION)}"
-    )
+    parser.add_several("--format", "NAME", f"default: {' '.join(COMPETITION)}")
     args = parser.parse_args(argv)
 
     track_ids = None

@@ -33,9 +33,7 @@ def main(argv: Sequence[str]) -> int | None:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--split", choices=("train", "test"), default="train")
-    parser.add_argument(
-        "--format", nargs="+", action="extend", metavar="NAME", help="plate formats (default: brazilian mercosur)"
-    )
+    parser.add_several("--format", "NAME", "plate formats (default: brazilian mercosur)")
     parser.add_argument("--fonts", type=Path, help="a folder of .ttf or .otf files instead of a format's own typefaces")
     parser.add_argument("--codec", default="jpeg", help="of Scenario B: jpeg, or h264 (a video; needs the package av)")
     parser.add_argument("--workers", type=int, default=0, help="processes (default: one a core)")

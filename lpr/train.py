@@ -25,17 +25,8 @@ def main(argv: Sequence[str]) -> int:
     parser = cli.Parser("lpr.train", __doc__)
     parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="folder of tracks with labels")
     parser.add_argument("--run", required=True, type=Path, metavar="DIR", help="run folder to make, as runs/phase1")
-    parser.add_argument(
-        "--preset",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="NAME",
-        help=f"of {', '.join(presets())}; or paths of .yaml files",
-    )
-    parser.add_argument(
-        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="single settings: train.lr=3e-4"
-    )
+    parser.add_several("--preset", "NAME", f"of {', '.join(presets())}; or paths of .yaml files")
+    parser.add_several("--set", "KEY=VALUE", "single settings: train.lr=3e-4")
     parser.add_argument("--resume", action="store_true", help="continue the run in --run, with its own configuration")
     args = parser.parse_args(argv)
 

@@ -92,13 +92,15 @@ def test_labels_of_another_country_are_one_problem_not_thousands(tmp_path: Path)
     for number in range(30):
         write_image(tmp_path / "d" / f"{number:04d}WXYZ.png", picture(seed=number))
     (problem,) = check(tmp_path / "d", tmp_path=tmp_path, code=0)["problems"]
-    assert problem["what"].startswith("30 of 30 labels") and "--formats" in problem["fix"]
+    assert problem["what"].startswith("30 of 30 labels") and "--format" in problem["fix"]
 
 
 def test_formats_can_be_named(tmp_path: Path) -> None:
     write_image(tmp_path / "d" / "ABC1234.png")
-    assert check(tmp_path / "d", "--formats", "brazilian", tmp_path=tmp_path, code=0)["problems"] == []
-    (problem,) = check(tmp_path / "d", "--formats", "mercosur", tmp_path=tmp_path, code=0)["problems"]
+    assert check(tmp_path / "d", "--format", "brazilian", tmp_path=tmp_path, code=0)["problems"] == []
+    both = ("--format", "mercosur", "--format", "brazilian")
+    assert check(tmp_path / "d", *both, tmp_path=tmp_path, code=0)["problems"] == []
+    (problem,) = check(tmp_path / "d", "--format", "mercosur", tmp_path=tmp_path, code=0)["problems"]
     assert "ABC1234" in problem["what"]
 
 

@@ -235,3 +235,15 @@ def test_read_frames_without_a_readable_frame(tmp_path: Path) -> None:
     (folder / "lr-001.png").write_bytes(b"")
     stack, frames, problems = read_frames(track, InputConfig(channels=1))
     assert stack.shape == (0, 1, 32, 128) and frames == () and len(problems) == 1
+
+
+def test_16_bit_grey_with_a_transparent_value_keeps_its_greys() -> None:
+    ramp = np.tile(np.linspace(0, 65535, 64).astype(np.uint16), (8, 1))
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in ramp)
+    data = png(64, 8, rows, bits=16, colour=0)
+    # tRNS stands after IHDR, which ends at byte 33.
+    data = data[:33] + chunk(b"tRNS", struct.pack(">H", int(ramp[0, 10]))) + data[33:]
+    image = decode_image(data, "x")
+    expected = (ramp >> 8).astype(np.uint8)
+    expected[:, 10] = 255
+    np.testing.assert_array_equal(image, np.repeat(expected[..., None], 3, axis=2))

@@ -10,6 +10,7 @@ import pytest
 from data_samples import SHARED, write_image, write_track
 
 from lpr.data.scan import Scan, scan
+from lpr.submission import id_problems
 from lpr.types import InputError, Problem, Track
 
 
@@ -129,7 +130,7 @@ def test_two_tracks_with_one_id(tmp_path: Path) -> None:
     for part in ("a", "b"):
         write_track(tmp_path / part / "track_1", hr=0)
     found = scan(tmp_path)
-    assert [t.id for t in found.tracks] == ["track_1", "b/track_1"]
+    assert [t.id for t in found.tracks] == ["track_1", "b_track_1"]
     (problem,) = found.problems
     assert problem.severity == "error" and problem.where == str(tmp_path / "b" / "track_1")
 
@@ -225,7 +226,7 @@ def test_labels_csv_with_bom_crlf_quotes_and_more_columns(tmp_path: Path) -> Non
     assert {t.id: (t.text, t.layout) for t in found.tracks} == {
         "a": ("ABC1D23", "mercosur"), "b, c": ("00420", None), "d": ("NA", None), "é": ("1E10", None)
     }  # fmt: skip
-    assert found.problems == () and found.normalised == 1
+    assert ["'india'" in problem.what for problem in found.problems] == [True] and found.normalised == 1
     assert by_id(found)["d"].label_at == f"{tmp_path / 'labels.csv'}:5"
 
 
@@ -394,8 +395,42 @@ def test_the_order_does_not_depend_on_the_file_system(tmp_path: Path, monkeypatc
 )
 def test_shared_folders(name: str, tracks: int, frames: tuple[int, int], layouts: dict[str | None, int] | None) -> None:
     found = scan(SHARED / name)
-    assert len(found.tracks) == tracks and found.problems == ()
+    # Their lists name layouts that are none of our formats.
+    assert len(found.tracks) == tracks and all("unknown layout" in problem.what for problem in found.problems)
     assert {(len(t.lr), len(t.hr)) for t in found.tracks} == {frames}
     assert all(t.text for t in found.tracks) and len(by_id(found)) == tracks
     if layouts:
         assert Counter(t.layout for t in found.tracks) == layouts
+
+
+def test_a_track_folder_that_holds_only_empty_folders_is_a_track_without_frames(tmp_path: Path) -> None:
+    (tmp_path / "track_00001" / "frames").mkdir(parents=True)
+    (tmp_path / "track_00002" / "lr-001.jpg").mkdir(parents=True)
+    touch(tmp_path / "track_00003" / "frames" / "lr-001.jpg", tmp_path / "track_00004" / "lr-001.jpg")
+    (tmp_path / "track_00005" / "track_00006").mkdir(parents=True)
+    (tmp_path / "other" / "empty").mkdir(parents=True)
+    found = scan(tmp_path)
+    frames = {name: len(track.frames) for name, track in by_id(found).items()}
+    assert frames == {"track_00001": 0, "track_00002": 0, "frames": 1, "track_00004": 1, "track_00006": 0}
+    assert [Path(p.where).name for p in errors(found)] == ["track_00001", "track_00002", "track_00006"]
+
+
+def test_ids_of_tracks_of_one_name_differ_and_fit_a_submission(tmp_path: Path) -> None:
+    names = ("track_1", "b/track_1", "b_track_1", "c/b/track_1", "c_b/track_1")
+    touch(*(tmp_path / name / "lr-001.png" for name in names))
+    found = by_id(scan(tmp_path))
+    assert len(found) == len(names) and id_problems(found) == []
+
+
+def test_unknown_layouts_of_a_list_are_one_problem_each(tmp_path: Path) -> None:
+    touch(*(tmp_path / f"{n}.png" for n in range(5)))
+    layouts = ("india", "mercosur", "india", "", "algeria_10d")
+    rows = "".join(f"{n}.png,ABC1D2{n},{layout}\n" for n, layout in enumerate(layouts))
+    (tmp_path / "labels.csv").write_text("path,text,layout\n" + rows)
+    found = scan(tmp_path)
+    first, second = found.problems
+    assert (first.where, second.where) == (f"{tmp_path / 'labels.csv'}:2", f"{tmp_path / 'labels.csv'}:6")
+    assert "'india'" in first.what and "this kind: 2" in first.what
+    assert "'algeria_10d'" in second.what and "this kind: 1" in second.what
+    assert first.severity == "warning" and "mercosur" in first.fix
+    assert [track.layout for track in found.tracks] == [None, "mercosur", None, None, None]

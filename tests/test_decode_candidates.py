@@ -303,7 +303,7 @@ def test_the_command_ranks_plates(ready, tmp_path, fusion):
     records, rows = call(ready, tmp_path, "--top", "4", "--set", f"read.fusion={fusion}")
     assert [r["track_id"] for r in records] == ["track_1", "track_2", "track_3"]
     assert [len(r["candidates"]) for r in records] == [4, 4, 0]
-    assert len(records[2]["problems"]) == 2 and records[0]["audit"]["checkpoint"] == "tiny.safetensors"
+    assert len(records[2]["problems"]) == 2 and records[0]["audit"]["checkpoint"].endswith("tiny.safetensors")
     for record in records[:2]:
         probs = [one["prob"] for one in record["candidates"]]
         assert probs == sorted(probs, reverse=True) and 0 <= sum(probs) <= 1

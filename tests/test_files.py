@@ -71,3 +71,9 @@ def test_a_writer_that_is_stopped_leaves_no_half_file(tmp_path: Path, number: si
     assert not target.exists()
     # What a killed writer leaves is hidden; scans and globs of names pass it over.
     assert not [path for path in tmp_path.iterdir() if not path.name.startswith(".")]
+
+
+def test_a_file_where_the_folder_should_be_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        write_text(tmp_path / "file" / "x.json", "{}")

@@ -158,3 +158,12 @@ def test_help_answers_without_loading_what_is_heavy() -> None:
         "assert not {'rich', 'cv2', 'PIL', 'torch'} & set(sys.modules), 'heavy'"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_a_narrow_terminal_cuts_no_number(data: Path, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+    said = []
+    for columns in ("200", "40"):
+        monkeypatch.setenv("COLUMNS", columns)
+        assert main([str(data / "predictions.jsonl"), "--truth", str(data / "truth.csv")]) == 0
+        said.append([line.rstrip() for line in capsys.readouterr().out.splitlines()])
+    assert said[0] == said[1] and not any("…" in line for line in said[1])

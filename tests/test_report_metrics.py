@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from math import isnan
+from math import inf, isnan
 
 import numpy as np
 import pytest
@@ -106,11 +106,11 @@ def test_wilson_interval_holds_its_share_and_mirrors(case: tuple[int, int]) -> N
 
 def test_bootstrap_of_a_mean_agrees_with_its_standard_error() -> None:
     values = np.random.default_rng(1).normal(3.0, 2.0, 2000)
-    estimate = metrics.mean(values)
+    estimate = metrics.mean(values, (-inf, inf))
     assert estimate.value == pytest.approx(values.mean())
     standard_error = values.std() / np.sqrt(len(values))
     assert estimate.high - estimate.low == pytest.approx(2 * metrics.Z_95 * standard_error, rel=0.1)
-    assert metrics.mean(values) == estimate
+    assert metrics.mean(values, (-inf, inf)) == estimate
 
 
 def test_confidence_gap_by_hand() -> None:
@@ -151,7 +151,7 @@ def test_bands_are_half_open_and_the_last_one_holds_one() -> None:
 def test_measures_over_nothing_are_undefined_not_perfect() -> None:
     for estimate in (
         metrics.wilson(0, 0),
-        metrics.mean([]),
+        metrics.mean([], (0, 1)),
         metrics.confidence_gap([], []),
         metrics.calibration_error([], []),
     ):
@@ -163,3 +163,13 @@ def test_confusions_are_counted_against_the_truths_occurrences() -> None:
     found = metrics.confusions([("AB8", "AB3"), ("BB8", "B88"), ("888", "883"), ("A8", "A")])
     # 8 stands once in AB8, once in BB8, three times in 888 and once in A8.
     assert found == [("8", "3", 2, 6), ("B", "8", 1, 3)]
+
+
+def test_intervals_stay_within_what_the_measure_can_be() -> None:
+    share = metrics.mean([1.0, 1.0, 1.0, 1.0, 0.0], (0, 1))
+    assert 0 <= share.low < 0.8 < share.high == 1
+    distance = metrics.mean([0, 0, 0, 0, 7], (0, inf))
+    assert distance.low == 0 < distance.value < distance.high
+    sure, right = np.array([0.99, 0.98, 0.99, 0.01]), np.array([True, True, True, False])
+    for estimate in (metrics.confidence_gap(sure, right), metrics.calibration_error(1 - sure, right)):
+        assert -1 <= estimate.low <= estimate.value <= estimate.high <= 1

@@ -49,6 +49,9 @@ def test_csv_track_without_text_is_listed_not_dropped(tmp_path: Path) -> None:
         ("track_id,text\na,ABC1234\na,ABC1234\n", ":3", "stands twice"),
         ("track_id,text\na\n", ":2", "as many fields"),
         ("track_id,text\na,b,c\n", ":2", "as many fields"),
+        ('track_id,text\na,ABC1234\nb,"ABC1D23\nc,XYZ1D23\nd,XYZ1D24\n', ":3", "is not valid CSV"),
+        ('track_id,text\n\na,"ABC"1234\n', ":3", "is not valid CSV"),
+        ('track_id,"text\na,ABC1234\n', ":1", "is not valid CSV"),
         ("track_id,text\n", "", "no track with a known text"),
     ],
 )

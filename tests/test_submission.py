@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from lpr import submission
 from lpr.formats import PlateFormat
-from lpr.submission import main, validate, write_submission
+from lpr.submission import id_problems, main, validate, write_submission
 from lpr.types import InputError, Prediction
 
 GOOD = "track_10001,ABC1234;0.9876\ntrack_10002,ABC1D23;0.0000\ntrack_10003,IOQ0O00;1.0000\n"
@@ -384,3 +384,8 @@ def test_exit_codes(tmp_path):
     ]
     assert codes == [1, 2, 0, 1]
     assert hashlib.sha256(path.read_bytes()).hexdigest().startswith("e3b0c442")  # a check changes nothing
+
+
+def test_ids_are_judged_as_in_a_written_submission() -> None:
+    ids = ["track_1", "é", "a'b", "track 1", "a/b", "", "x\n", "a,b", "a;b", "track_1"]
+    assert [p.where for p in id_problems(ids)] == ["'track 1'", "'a/b'", "''", r"'x\n'", "'a,b'", "'a;b'", "track_1"]

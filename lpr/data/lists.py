@@ -55,7 +55,7 @@ def read_label_list(path: str) -> tuple[list[Row], list[Problem]]:
             unknown.setdefault(layout.strip(), []).append(at)
         resolved.append(Row(full, label, known, at))
     for layout, places in unknown.items():
-        what = f"unknown layout {layout!r:.40}, {len(places)} times: these plates are kept without a layout"
+        what = f"unknown layout {layout!r:.40}: kept without one (lines of this kind: {len(places)})"
         problems.append(Problem(places[0], what, f"known: {', '.join(sorted(set(layout_names().values())))}"))
     return resolved, problems
 

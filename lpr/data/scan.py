@@ -7,7 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import count, pairwise
+from itertools import chain, count, pairwise
 from pathlib import Path
 
 from ..formats import layout_names
@@ -349,7 +349,8 @@ class _Builder:
         found = name
         if name in self._ids:
             relative = printable(Path(os.path.relpath(path, self._root)).as_posix().replace("/", "_"))
-            found = next(one for one in (relative, *(f"{relative}_{n}" for n in count(2))) if one not in self._ids)
+            numbered = (f"{relative}_{number}" for number in count(2))
+            found = next(one for one in chain([relative], numbered) if one not in self._ids)
             what = f"a track with the id {name!r} was found before: this one is called {found!r}"
             self._problems.append(Problem(path, what, "a submission needs one folder name a track; rename it", "error"))
         self._ids.add(found)
