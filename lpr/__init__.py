@@ -1,7 +1,7 @@
 """lpr reads licence plates from tracks of low-resolution frames.
 
-    import lpr
-    prediction = lpr.Reader().read(["lr-001.jpg", "lr-002.jpg"])
+import lpr
+prediction = lpr.Reader().read(["lr-001.jpg", "lr-002.jpg"])
 """
 
 from __future__ import annotations

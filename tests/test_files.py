@@ -27,8 +27,9 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path
 
 
 def test_a_full_disk_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"report\.csv: cannot be written: No space left"), atomic_path(
-        tmp_path / "report.csv"
+    with (
+        pytest.raises(InputError, match=r"report\.csv: cannot be written: No space left"),
+        atomic_path(tmp_path / "report.csv"),
     ):
         raise OSError(28, "No space left on device")
     assert not list(tmp_path.iterdir())

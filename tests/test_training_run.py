@@ -27,6 +27,8 @@ from lpr.training.stopping import StopRequest
 from lpr.types import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_data(tmp_path_factory.mktemp("data"))

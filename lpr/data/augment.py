@@ -195,4 +195,3 @@ def _resize(image: Image, size_px: tuple[int, int]) -> Image:
 
 def _sharpen(image: Image, amount: float, sigma_px: float) -> Image:
     return as_image(cv2.addWeighted(image, 1 + amount, _gaussian_blur(image, sigma_px), -amount, 0))
-

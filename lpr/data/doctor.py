@@ -171,9 +171,7 @@ def summary(findings: Findings, images: ImageFindings | None) -> dict[str, Any]:
                 for w, h in [size_ranges(pairs)]
             ],
         }
-    result["problems"] = [
-        {"severity": p.severity, "where": p.where, "what": p.what, "fix": p.fix} for p in problems
-    ]
+    result["problems"] = [{"severity": p.severity, "where": p.where, "what": p.what, "fix": p.fix} for p in problems]
     return result
 
 

@@ -1,13 +1,13 @@
 """The run directory: it is the experiment, and describes itself.
 
-    config.yaml              the resolved configuration; `--preset RUN/config.yaml` repeats the run
-    versions.json            the machine and the versions that it ran with
-    split.json               the texts held out to select and to calibrate
-    log.csv, tb/             one row a finished epoch; the same for TensorBoard
-    best/model.safetensors   the best epoch's checkpoint
-    last.pt                  everything needed to resume
-    val_predictions.jsonl    the best checkpoint's readings of the held-out tracks
-    .lock                    held by the process that trains here
+config.yaml              the resolved configuration; `--preset RUN/config.yaml` repeats the run
+versions.json            the machine and the versions that it ran with
+split.json               the texts held out to select and to calibrate
+log.csv, tb/             one row a finished epoch; the same for TensorBoard
+best/model.safetensors   the best epoch's checkpoint
+last.pt                  everything needed to resume
+val_predictions.jsonl    the best checkpoint's readings of the held-out tracks
+.lock                    held by the process that trains here
 """
 
 from __future__ import annotations
