@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from . import __version__
+from .cli import run
+from .types import UsageError
 
 
 def commands() -> dict[str, str]:
@@ -20,17 +22,16 @@ def commands() -> dict[str, str]:
     return found
 
 
-if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        name = sys.argv[1]
-        print(
-            f"error: call a command by its module: python -m lpr.{name}"
-            if name in commands()
-            else f"error: there is no command {name!r}; python -m lpr lists them",
-            file=sys.stderr,
-        )
-        sys.exit(2)
+def main(argv: Sequence[str]) -> None:
+    if argv:
+        known = argv[0] in commands()
+        fix = f"call a command by its module: python -m lpr.{argv[0]}" if known else "python -m lpr lists the commands"
+        raise UsageError(f"python -m lpr takes no arguments, such as {argv[0]!r}", fix=fix)
     print(f"lpr {__version__}: reads licence plates from tracks of low-resolution frames\n")
     for name, line in commands().items():
         print(f"  python -m lpr.{name:<12} {line}")
     print("\nEach answers -h.")
+
+
+if __name__ == "__main__":
+    run(main)

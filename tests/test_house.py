@@ -127,6 +127,13 @@ def test_a_wrong_flag_is_one_line_and_exit_code_2(name: str) -> None:
     assert done.stderr.startswith("error: ") and "Traceback" not in done.stderr
 
 
+def test_python_m_lpr_ends_quietly_in_a_closed_pipe_and_takes_no_arguments() -> None:
+    closed = subprocess.run(["bash", "-c", f"{sys.executable} -m lpr | true"], cwd=ROOT, capture_output=True, text=True)
+    assert closed.stderr == ""
+    done = subprocess.run([sys.executable, "-m", "lpr", "infer"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and "python -m lpr.infer" in done.stderr
+
+
 def test_python_m_lpr_lists_every_command() -> None:
     done = subprocess.run([sys.executable, "-m", "lpr"], cwd=ROOT, capture_output=True, text=True, check=True)
     for name in COMMANDS:

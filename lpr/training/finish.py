@@ -51,7 +51,7 @@ def finish(
     extra = {"split": split_texts(split), "figures": figures, "calibration": calibration.to_dict()}
     model_hash = checkpoint.save(run.best, best.model, config, extra)
 
-    audit = audit_record(model_hash, run.best.name, config)
+    audit = {**audit_record(model_hash, str(run.best), config), "calibrated": True}
     lines = [json.dumps(to_record(p, audit), ensure_ascii=False) for p in decode_all(read, config, calibration)]
     write_text(run.predictions, "\n".join(lines) + "\n")
     display.line(
