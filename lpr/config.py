@@ -122,7 +122,7 @@ class TrainConfig(Section):
     threads: int = Field(
         0, ge=0, le=1024, description="torch CPU threads; 0: one a core. Bit-equal resume needs equal ones"
     )
-    amp: bool = Field(True, description="mixed precision where a GPU is used")
+    amp: bool = Field(True, description="mixed precision where a GPU, or a CPU with bfloat16 is used")
     checkpoint_minutes: float = Field(4.0, gt=0, le=5, description="a killed run loses at most this much")
     max_minutes: float = Field(0, ge=0, description="stop cleanly after so many minutes; 0: no limit")
 

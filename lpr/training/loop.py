@@ -72,12 +72,12 @@ def _begin(config: Config, data: Path, run: RunFolder, resume: bool, lock: ExitS
         raise InputError("is not the data that the run was started with", where=data, fix="start a new run")
     # Channels last makes convolutions about 15 % faster on CPUs, and mixed precision on GPUs.
     model = model.to(device).to(memory_format=torch.channels_last)
-    amp_type = torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float16
+    amp_type = mixed_precision(device) if config.train.amp else None
     trained = Trained(
         model,
         torch.optim.AdamW(model.parameters(), config.train.lr, weight_decay=config.train.weight_decay, fused=True),
         # Only float16 has so little range that gradients need scaling.
-        torch.amp.GradScaler(enabled=device.type == "cuda" and config.train.amp and amp_type == torch.float16),
+        torch.amp.GradScaler(enabled=amp_type == torch.float16),
     )
     position = Position()
     if state is None:
@@ -117,7 +117,7 @@ class _Loop:
         trained: Trained,
         position: Position,
         device: torch.device,
-        amp_type: torch.dtype,
+        amp_type: torch.dtype | None,
     ) -> None:
         self.config, self.run, self.notes = config, run, prepared.notes
         self.split, self.facts = prepared.split, prepared.facts
@@ -251,8 +251,7 @@ class _Loop:
             group["lr"] = rate
         tensors = {k: v.to(self.device, non_blocking=True) for k, v in batch.items() if isinstance(v, torch.Tensor)}
         images = tensors["images"].contiguous(memory_format=torch.channels_last)
-        amp = self.device.type == "cuda" and settings.amp
-        with torch.autocast(self.device.type, self.amp_type, enabled=amp):
+        with torch.autocast(self.device.type, self.amp_type, enabled=self.amp_type is not None):
             outputs = model.training_outputs(images, tensors.get("sr_mask"))
         sr_targets = tensors["sr_targets"][tensors["sr_mask"]] if "sr_targets" in tensors else None
         losses = compute_losses(outputs, tensors["targets"], tensors["target_lengths"], sr_targets, settings)
@@ -367,6 +366,19 @@ def epoch_batches(tracks: Sequence[Track], config: Config, epoch: int, epoch_ste
 
     samples = epoch_samples(tracks, config, epoch, hr_share if epoch_step < curriculum else None)
     return [samples[start : start + size] for start in range(0, len(samples), size)]
+
+
+def mixed_precision(device: torch.device) -> torch.dtype | None:
+    """The short type that this device multiplies faster than float32, if any.
+
+    bfloat16 trains the `cpu` network 1.7 times as fast on a CPU that has it; emulated it would be slower than float32.
+    """
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
+        able = torch.cpu.get_capabilities()
+        return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else None
+    return None
 
 
 def start_worker(worker: int) -> None:
