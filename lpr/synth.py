@@ -3,8 +3,8 @@
 Tracks (brazilian, mercosur):
   train: DIR/Scenario-A (png, corners) and DIR/Scenario-B (jpg) with five far (lr) and five near (hr) frames a track.
   test:  DIR/track_10001/... with lr frames only; the truth goes to DIR_truth.csv, beside the folder.
-Single plates (algerian, argentina, digits5, indian): DIR/TEXT.jpg, a second picture of a plate DIR/TEXT_2.jpg, and
-DIR/labels.csv. No text of a test set is in a training set.
+Single plates (algerian, argentina, digits5, indian; brazilian and mercosur with --hardness photo): DIR/TEXT.jpg, a
+second picture of a plate DIR/TEXT_2.jpg, and DIR/labels.csv. No text of a test set is in a training set.
 The same arguments give the same bytes, and continue an interrupted run.
 """
 
@@ -35,6 +35,12 @@ def main(argv: Sequence[str]) -> int | None:
     parser.add_argument("--split", choices=("train", "test"), default="train")
     parser.add_several("--format", "NAME", "plate formats (default: brazilian mercosur)")
     parser.add_argument("--fonts", type=Path, help="a folder of .ttf or .otf files instead of a format's own typefaces")
+    parser.add_argument(
+        "--letters",
+        choices=("series", "any"),
+        default="series",
+        help="series: letters as common as on the road; any: all alike, for weights that read every state",
+    )
     parser.add_argument("--codec", default="jpeg", help="of Scenario B: jpeg, or h264 (a video; needs the package av)")
     parser.add_argument("--workers", type=int, default=0, help="processes (default: one a core)")
     args = parser.parse_args(argv)
@@ -47,7 +53,11 @@ def main(argv: Sequence[str]) -> int | None:
 
     names = tuple(args.format or ("brazilian", "mercosur"))
     formats = load_formats(names)
-    single = [f for f in formats if "image" in f.drawing]
+    single = [
+        f
+        for f in formats
+        if "image" in f.drawing and (args.hardness == "photo" or not f.drawing["image"].get("tracks"))
+    ]
     out = args.out or Path("data") / "-".join([*(f.name for f in formats), args.split])
     if single and len(formats) > 1:
         raise UsageError(
@@ -69,6 +79,7 @@ def main(argv: Sequence[str]) -> int | None:
             args.seed,
             hardness=args.hardness or "photo",
             split=args.split,
+            letters=args.letters,
             fonts=args.fonts,
             workers=args.workers,
         )
@@ -82,6 +93,7 @@ def main(argv: Sequence[str]) -> int | None:
             args.seed,
             split=args.split,
             formats=names,
+            letters=args.letters,
             codec=args.codec,
             fonts=args.fonts,
             workers=args.workers,

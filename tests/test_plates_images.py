@@ -23,6 +23,8 @@ from lpr.synth import main
 from lpr.types import InputError
 
 SINGLE = [name for name in known_formats() if "image" in load_format(name).drawing]
+#: Whose characters are set within an area; the others' stand at places of their own.
+SET = [name for name in SINGLE if {"area_mm", "variants"} & set(load_format(name).drawing)]
 
 
 def files_of(root: Path) -> dict[str, bytes]:
@@ -41,6 +43,18 @@ def test_the_scanner_reads_what_is_written(tmp_path: Path, name: str) -> None:
         assert track.layout == name
         assert track.id.split("_")[0] == track.text
         assert cv2.imread(str(track.frames[0].path)).std() > 1
+
+
+def test_letters_of_any_state_are_alike_and_those_of_the_series_are_not(tmp_path: Path) -> None:
+    call = ["--count", "300", "--format", "brazilian", "--hardness", "photo", "--workers", "1"]
+    shares = {}
+    for letters in ("series", "any"):
+        main(["--out", str(tmp_path / letters), "--letters", letters, *call])
+        names = [p.stem for p in (tmp_path / letters).glob("*.jpg")]
+        assert len(names) == 300
+        shares[letters] = sum(name[0] in "AB" for name in names) / 300
+    assert shares["series"] == pytest.approx(0.8, abs=0.1)
+    assert shares["any"] == pytest.approx(2 / 26, abs=0.06)
 
 
 def test_names_alone_are_labels_too(tmp_path: Path) -> None:
@@ -93,7 +107,7 @@ def test_texts_run_out_with_a_clear_error(tmp_path: Path) -> None:
         write_images(tmp_path / "none", 0, load_format("digits5"), 0, progress=False)
 
 
-@pytest.mark.parametrize("name", SINGLE)
+@pytest.mark.parametrize("name", SET)
 def test_every_template_is_set_inside_its_area(name: str) -> None:
     plate_format = load_format(name)
     for number, template in enumerate(plate_format.templates):

@@ -38,6 +38,7 @@ PACKAGES = {
     "matplotlib": (
         "matplotlib", "mpl-data/fonts/ttf",
         ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf", "DejaVuSansMono.ttf", "DejaVuSansMono-Bold.ttf", "DejaVuSerif.ttf",
+         "DejaVuSerif-Bold.ttf",
          "STIXGeneral.ttf", "STIXGeneralBol.ttf", "cmr10.ttf", "cmss10.ttf", "cmtt10.ttf"),
     ),
 }  # fmt: skip

@@ -31,8 +31,9 @@ class Hardness:
     exposure: mean and standard deviation of the stops of ordinary tracks. near_jump multiplies the exposure jumps of
     HR frames, near_lift is the share of their darkness that very dark tracks lose on the way to the camera, near_blur
     and near_sharpen (None: not at all) multiply blur and unsharp mask of HR frames. dark_noise multiplies the noise
-    of very dark tracks, which cameras smooth. black: share of the tone curve that is crushed. fill: mean share of the
-    crop's width that the plate takes. worn: plates get bolts, frames, stickers, wear and reflections (wear.py) and
+    of very dark tracks, which cameras smooth. black: share of the tone curve that is crushed. fill: share of the
+    crop's width that the plate takes: mean, standard deviation, least and most. cast: standard deviation of the light's
+    warmth by day. worn: plates get bolts, frames, stickers, wear and reflections (wear.py) and
     the car its details (body.py). veil: range of the white that glare lays over everything. most_stops: exposure
     above the right one at which black characters still leave a grey trace.
     generator: raised when a change makes other pictures from the same seed, so that a half-made set is not mixed.
@@ -68,7 +69,8 @@ class Hardness:
     near_sharpen: float | None
     dark_noise: float
     black: Range
-    fill: float
+    fill: tuple[float, float, float, float]
+    cast: float
     veil: Range
     most_stops: float
 
@@ -81,7 +83,8 @@ LEVELS = {
         quality=(70, 92), native=(1.0, 1.2), dark=0.03, blown=0.03, night=0.15, rain=0.1, glare=0.05,
         jump_stops=0.05, jump_share=0.02, tilt_deg=0.4, shift_px=0.4, ghost=0.0, ghost_px=0.0, yaw_deg=8, roll_deg=3,
         exposure=(0.0, 0.35), near_jump=1.0, near_lift=0.0, near_blur=(1.0, 2.2), near_sharpen=None, dark_noise=1.0,
-        black=(0.0, 0.12), fill=0.83, veil=(0.03, 0.2), most_stops=1.35,
+        black=(0.0, 0.12), fill=(0.83, 0.03, 0.75, 0.90), cast=0.06,
+        veil=(0.03, 0.2), most_stops=1.35,
     ),
     # The look of the nine real tracks in figures of the competition: one frame alone is often unreadable.
     "hard": Hardness(
@@ -90,16 +93,18 @@ LEVELS = {
         quality=(25, 65), native=(0.75, 1.15), dark=0.15, blown=0.12, night=0.3, rain=0.2, glare=0.06,
         jump_stops=0.045, jump_share=0.05, tilt_deg=1.1, shift_px=0.58, ghost=0.35, ghost_px=1.6, yaw_deg=20,
         roll_deg=6, exposure=(-0.5, 0.55), near_jump=0.2, near_lift=0.45, near_blur=(0.75, 1.5), near_sharpen=0.6,
-        dark_noise=0.5, black=(0.06, 0.24), fill=0.845, veil=(0.02, 0.12), most_stops=1.1,
+        dark_noise=0.5, black=(0.06, 0.24), fill=(0.845, 0.03, 0.75, 0.90),
+        cast=0.06, veil=(0.02, 0.12), most_stops=1.1,
     ),
     # Photographs by phone or gate camera, as in the folders of single plates: near, but at any angle.
     "photo": Hardness(
-        generator=2, worn=True,
+        generator=3, worn=True,
         blur_px=(0.3, 1.8), motion_px=(0.0, 2.0), noise=(0.001, 0.015), sharpen=(0.0, 1.5), halo_px=(0.8, 1.5),
         quality=(45, 95), native=(0.35, 1.1), dark=0.16, blown=0.05, night=0.0, rain=0.0, glare=0.05,
         jump_stops=0.0, jump_share=0.0, tilt_deg=1.0, shift_px=2.0, ghost=0.0, ghost_px=0.0, yaw_deg=40, roll_deg=8,
         near_jump=1.0, near_lift=0.0, near_blur=(1.0, 1.0), near_sharpen=None, dark_noise=1.0,
-        exposure=(-0.3, 0.5), black=(0.0, 0.08), fill=0.86, veil=(0.02, 0.15), most_stops=1.2,
+        exposure=(-0.3, 0.5), black=(0.0, 0.08), fill=(0.87, 0.06, 0.72, 0.98),
+        cast=0.14, veil=(0.02, 0.15), most_stops=1.2,
     ),
 }  # fmt: skip
 
@@ -221,7 +226,7 @@ def draw_track(
         stops = rng.uniform(-4.2, -2.2)
     elif kind > 1 - hard.blown:
         stops = rng.uniform(0.8, hard.most_stops)
-    warmth = rng.normal(0, 0.12 if night else 0.06)
+    warmth = rng.normal(0, 0.12 if night else hard.cast)
     # Dim light is skylight or a blue street lamp: dark frames of the competition lean to blue.
     blue = -float(rng.uniform(0.0, 0.35)) if night or stops < -1.0 else -float(rng.uniform(0.0, 0.08))
     # Widths at lr-005 and hr-001; 1 / width falls linearly with time for a car at constant speed.
@@ -267,7 +272,7 @@ def _frame(
     width = int(np.clip(round(crop + rng.normal(0, 0.35)), low, high))
     mean, sd = sizes.lr_aspect if kind == "lr" else sizes.hr_aspect
     aspect = float(np.clip(rng.normal(mean, sd * 0.35), 1.8, max(3.5, mean)))
-    fill = float(np.clip(rng.normal(hard.fill, 0.03), 0.75, 0.90))
+    fill = float(np.clip(rng.normal(*hard.fill[:2]), *hard.fill[2:]))
     jump = rng.normal(0, hard.jump_stops)
     if rng.random() < hard.jump_share:
         jump += rng.choice([-1, 1]) * rng.uniform(0.5, 1.6)

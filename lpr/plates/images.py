@@ -25,7 +25,7 @@ from .hardness import Sizes, draw_track, level
 from .jobs import claim, make_all, store
 from .scene import build_scene
 from .spec import check_drawing
-from .texts import Split, fresh_text
+from .texts import Letters, Split, fresh_text, with_letters
 from .wear import apply_wear, draw_wear
 
 #: The codec of the camera has been through it; this is the file.
@@ -54,6 +54,7 @@ def write_images(
     *,
     hardness: str = "photo",
     split: Split = "train",
+    letters: Letters = "series",
     fonts: Path | None = None,
     workers: int = 0,
     progress: bool = True,
@@ -61,13 +62,15 @@ def write_images(
     """Write `n` pictures below `out` and then their list, DIR/labels.csv (path, text, layout); returns `out`.
 
     No text of a test set is in a training set of the same format, whatever their seeds; texts differ but for the
-    share that the format's `image.repeated` names. `fonts`: a folder of typefaces instead of the format's own.
+    share that the format's `image.repeated` names. `letters`: see texts.with_letters. `fonts`: a folder of
+    typefaces instead of the format's own.
     InputError for a count below 1 or above the number of texts, and a folder that is not this set's.
     """
     if n < 1:
         raise InputError(f"the number of images must be at least 1, not {n}")
     out, fonts = Path(out).resolve(), Path(fonts).resolve() if fonts else None
     check_drawing(plate_format, fonts)
+    plate_format = with_letters(plate_format, letters)
     arguments = {
         "generator": level(hardness).generator,
         "images": n,
@@ -76,6 +79,7 @@ def write_images(
         "split": split,
         "formats": [plate_format.name],
         "codec": "jpeg",
+        **({"letters": letters} if letters != "series" else {}),
         **({"fonts": list(folder_faces(fonts))} if fonts else {}),
     }
     names = _names(n, plate_format, seed, split)

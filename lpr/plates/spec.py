@@ -164,7 +164,7 @@ def _check_texts(check: _Check, spec: Mapping[str, Any], plate_format: PlateForm
 
 def _check_image(check: _Check, image: Any) -> None:
     """How pictures of single plates are written."""
-    known = {"suffix", "width_px", "aspect", "repeated", "flat", "grey"}
+    known = {"suffix", "width_px", "aspect", "repeated", "flat", "grey", "tracks"}
     if not isinstance(image, Mapping) or set(image) - known:
         raise check.error("image", f"must hold some of {', '.join(sorted(known))}")
     if image.get("suffix") not in (".png", ".jpg"):

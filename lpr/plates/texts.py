@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -13,6 +13,7 @@ from ..formats import PlateFormat, allowed
 from ..types import InputError
 
 Split = Literal["train", "test"]
+Letters = Literal["series", "any"]
 
 #: Every possible text belongs to one group, so that A, B and test sets share no plate, whatever their seeds.
 #: 8 buckets: A holds more tracks than plates, B as many, a test set far fewer.
@@ -69,6 +70,17 @@ def sample_text(rng: np.random.Generator, plate_format: PlateFormat) -> str:
         start = len(text) + place if place < 0 else place - 1
         text = text[:start] + f"{int(rng.integers(low, high + 1)):0{width}d}" + text[start + width :]
     return text
+
+
+def with_letters(plate_format: PlateFormat, letters: Letters) -> PlateFormat:
+    """The format as it is ("series"), or with all letters alike ("any").
+
+    A reader that only ever saw one state's series takes the first letter of another state's plate for one of them.
+    """
+    if letters == "series":
+        return plate_format
+    kept = {name: value for name, value in plate_format.drawing.items() if name not in ("first_letters", "letters")}
+    return replace(plate_format, drawing=kept)
 
 
 def _character(rng: np.random.Generator, characters: str, favoured: Mapping[str, float]) -> str:

@@ -29,7 +29,7 @@ from .hardness import FrameDraws, TrackDraws, draw_track, level
 from .jobs import claim, make_all, store
 from .scene import build_scene
 from .spec import check_drawing
-from .texts import Split, TrackPlan, plan_tracks
+from .texts import Letters, Split, TrackPlan, plan_tracks, with_letters
 from .wear import WearDraws, apply_wear, draw_wear
 
 #: File of Scenario B, saved from an already compressed frame.
@@ -58,6 +58,7 @@ def write_tracks(
     *,
     split: Split = "train",
     formats: Sequence[str] = ("brazilian", "mercosur"),
+    letters: Letters = "series",
     codec: str = "jpeg",
     fonts: Path | None = None,
     workers: int = 0,
@@ -67,7 +68,8 @@ def write_tracks(
 
     train: DIR/Scenario-A/LAYOUT/track_00001/{lr,hr}-00i.png with annotations.json, Scenario-B as .jpg.
     test: DIR/track_10001/lr-00i.jpg alone; beside DIR stand NAME_truth.csv (track_id, text, layout, scenario) and
-    NAME_synthetic.jsonl (every draw). `codec` is what Scenario B's frames went through, "jpeg" or "h264". `fonts`:
+    NAME_synthetic.jsonl (every draw). `letters`: see texts.with_letters.
+    `codec` is what Scenario B's frames went through, "jpeg" or "h264". `fonts`:
     a folder of typefaces for formats that are drawn with fonts. `workers` 0 takes one process a core, 1 none beside
     this one. InputError for a count below 1, unknown hardness, format or codec, and a folder that is not this set's
     or cannot be written.
@@ -75,7 +77,7 @@ def write_tracks(
     if n < 1:
         raise InputError(f"the number of tracks must be at least 1, not {n}")
     check_codec(codec)
-    specs = {f.name: f for f in load_formats(formats)}
+    specs = {f.name: with_letters(f, letters) for f in load_formats(formats)}
     out, fonts = Path(out).resolve(), Path(fonts).resolve() if fonts else None
     for plate_format in specs.values():
         check_drawing(plate_format, fonts)
@@ -87,6 +89,7 @@ def write_tracks(
         "split": split,
         "formats": list(formats),
         "codec": codec,
+        **({"letters": letters} if letters != "series" else {}),
         **({"fonts": list(folder_faces(fonts))} if fonts else {}),
     }
     claim(out, arguments)
