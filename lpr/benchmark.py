@@ -117,10 +117,14 @@ def _loading(tracks: Path, add: Callable[[str, str, str], None], rounds: int) ->
     frames = sum(len(track.lr) for track in found)
     seconds = _timed(lambda: [read_frames(track, config.input) for track in found], rounds)
     add("loading LR frames for reading", f"{frames / seconds:.0f}", "frames/s a process")
-    dataset = FrameDataset(found, config, train=True)
     samples = epoch_samples(found, config, 0)
-    seconds = _timed(lambda: [dataset[sample] for sample in samples], rounds)
-    add("loading training samples, augmented", f"{len(samples) / seconds:.0f}", "frames/s a process")
+
+    def rate(strength: str) -> str:
+        dataset = FrameDataset(found, load_config(["phase1", "cpu"], [f"augment.strength={strength}"]), train=True)
+        return f"{len(samples) / _timed(lambda: [dataset[sample] for sample in samples], rounds):.0f}"
+
+    for strength in ("light", "aggressive", "medium", "heavy"):
+        add(f"loading training samples, augmentation {strength}", rate(strength), "frames/s a process")
 
 
 def _training(preset: str, tracks: Path, seconds: float, add: Callable[[str, str, str], None]) -> None:

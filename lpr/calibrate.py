@@ -1,40 +1,59 @@
-"""Fit a checkpoint's confidence anew on labelled tracks.
+"""Fit a checkpoint's confidence anew on labelled tracks; of several checkpoints the weights in an ensemble, too.
 
 python -m lpr.calibrate --checkpoint runs/phase2 --tracks DIR
 python -m lpr.calibrate --checkpoint runs/phase2 --tracks posteriors.npz --truth truth.csv
+python -m lpr.calibrate --checkpoint runs/one runs/two --tracks DIR --out runs/ensemble.json
 
-The checkpoint's file is rewritten; its weights and its hash stay. The texts of all predictions stay too.
+The checkpoint's file is rewritten; its weights and its hash stay. The texts of all predictions stay too. Of several
+checkpoints none is touched: --out receives an ensemble file, which lpr.infer takes as one --checkpoint.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .cli import Parser, console, run, show_problems, track_progress
-from .types import InputError, Problem
+from .types import InputError, Posteriors, Problem, UsageError
 
 if TYPE_CHECKING:
+    from .data.splits import HeldOut
     from .decode.confidence import Calibration, Evidence
+    from .ensemble import Ensemble
 
 EPILOG = """\
 The tracks should be like those to be read, and the network must not have been trained on them: where they are the data
-it was trained on, only those of the calibration fold are used. Some hundred tracks are enough.
+it was trained on, only those of the calibration fold are used. Some hundred tracks are enough. The weights of an
+ensemble are chosen on half of the plates, by text (of training data: on the selection fold), and confidences fitted on
+the others.
 --truth: a CSV with the header track_id,text; default: the labels in --tracks."""
 
 #: A folder that holds so much of the calibration fold is taken for the data of the training.
 TRAINED_ON = 0.5
 
+#: Weights that a member is tried with against the first one's 1; of equally good ones the first.
+RATIOS = (1.0, 0.7, 1.4, 0.5, 2.0, 0.25, 4.0, 0.1, 0.0)
+
+#: Texts of a track and of each of its frames that the right one is compared with.
+CANDIDATES = 5
+
 
 def main(argv: Sequence[str]) -> int:
     parser = Parser("lpr.calibrate", __doc__ or "", EPILOG)
-    parser.add_argument("--checkpoint", required=True, metavar="PATH", help="a run, its best folder or its file")
+    parser.add_several("--checkpoint", "PATH", "a run, its best folder or its file; several are an ensemble")
     parser.add_argument("--tracks", required=True, type=Path, metavar="DIR", help="tracks, or a posteriors.npz")
     parser.add_argument("--truth", type=Path, metavar="DIR|CSV", help="the true texts; default: the labels in --tracks")
     parser.add_several("--set", "K=V", "reading settings to calibrate and to keep")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="the ensemble file to write (.json)")
     parser.add_argument("--device", help="torch device; default: the GPU where there is one")
     args = parser.parse_args(argv)
+    several = len(args.checkpoint) > 1
+    if not args.checkpoint or args.checkpoint[0].endswith(".json"):
+        raise UsageError("--checkpoint: name the checkpoint to calibrate, or the members of an ensemble")
+    if several != bool(args.out) or (several and args.out.suffix != ".json"):
+        raise UsageError("--out FILE.json is for several --checkpoint, and they need it")
 
     from .decode.stored import SUFFIX, StoredPosteriors
 
@@ -50,44 +69,109 @@ def main(argv: Sequence[str]) -> int:
     from .data.scan import scan
     from .decode.confidence import fit, method_name
     from .decode.decode import weigh_track
+    from .ensemble import Ensemble
     from .model.checkpoint import recalibrate
-    from .reader import Reader
 
-    reader = Reader(args.checkpoint, settings=args.set, device=args.device)
-    decoder, read = reader.decoder, reader.config.read
+    ensemble = Ensemble(args.checkpoint, settings=args.set, device=args.device)
+    decoder, read = ensemble.decoder, ensemble.decoder.config.read
     if stored and stored.decoder.model_hash != decoder.model_hash:
-        raise InputError(f"was not made by {args.checkpoint}", where=args.tracks, fix="read the tracks with it again")
-    texts = _held_out(texts, reader.checkpoint.split)
-    tracks = [] if stored else [track for track in scan(args.tracks).tracks if track.id in texts]
-    stream = (one for one, _ in stored or reader.posteriors(tracks) if one.track_id in texts)
-    evidence, right, seen = [], [], set()
-    for posteriors in track_progress(stream, "reading", len(texts)):
-        prediction, found = weigh_track(posteriors, read, decoder.formats)
-        evidence.append(found)
-        right.append(prediction.text == texts[posteriors.track_id])
-        seen.add(posteriors.track_id)
-    problems += [Problem(one, "has a truth but no frames, and is left out") for one in texts if one not in seen]
-    show_problems(problems)
+        raise InputError(
+            f"was not made by {' and '.join(args.checkpoint)}", where=args.tracks, fix="read the tracks with it again"
+        )
+    choosing, texts = _folds(texts, [reader.checkpoint.split for reader in ensemble.readers], several)
+    wanted = choosing | texts
+    tracks = [] if stored else [track for track in scan(args.tracks).tracks if track.id in wanted]
+    stream = (one for one, _ in stored or ensemble.posteriors(tracks) if one.track_id in wanted)
+    found = {one.track_id: one for one in track_progress(stream, "reading", len(wanted))}
+    show_problems(
+        [*problems, *(Problem(i, "has a truth but no frames, and is left out") for i in wanted if i not in found)]
+    )
+    if several:
+        ensemble.weights = _weights([(found[i], t) for i, t in choosing.items() if i in found], ensemble)
+    kept = [(ensemble.weighted(found[i]), text) for i, text in texts.items() if i in found]
+    weighed = [weigh_track(one, read, decoder.formats) for one, _ in kept]
+    evidence, right = [e for _, e in weighed], [p.text == t for (p, _), (_, t) in zip(weighed, kept, strict=True)]
     if len(set(right)) < 2:
         what = "all of them are read rightly" if any(right) else "none of them is read rightly"
         raise InputError(f"{len(right)} tracks cannot calibrate: {what}", where=args.tracks, fix="add tracks")
-    calibration = fit(evidence, right, method_name(read.decoder, read.fusion))
-    print(f"before: {_figures(decoder.calibration, evidence, right, calibration.method)}")
+    calibration = fit(evidence, right, method_name(read))
+    if not several:
+        print(f"before: {_figures(decoder.calibration, evidence, right, calibration.method)}")
     print(f"after:  {_figures(calibration, evidence, right, calibration.method)}")
-    recalibrate(reader.checkpoint.path, calibration.to_dict(), read.model_dump(mode="json"))
+    target = args.out or ensemble.readers[0].checkpoint.path
+    if several:
+        ensemble.save(target, calibration)
+        said = ", ".join(
+            f"{w:.2f} {r.checkpoint.path}" for w, r in zip(ensemble.weights, ensemble.readers, strict=True)
+        )
+        console().print(f"weights: {said}")
+    else:
+        recalibrate(target, calibration.to_dict(), read.model_dump(mode="json"))
     console().print(f"fitted on {calibration.tracks} tracks, of which {calibration.right} are read rightly")
-    print(reader.checkpoint.path)
+    print(target)
     return 0
 
 
-def _held_out(texts: dict[str, str], split: tuple[frozenset[str], frozenset[str]] | None) -> dict[str, str]:
-    """Of the data of the training only what was held out to calibrate; other tracks as they are."""
-    calibrate = split[1] if split else frozenset()
-    if not calibrate or len(calibrate & set(texts.values())) < TRAINED_ON * len(calibrate):
-        return texts
+def _folds(
+    texts: dict[str, str], splits: Sequence[HeldOut | None], several: bool
+) -> tuple[dict[str, str], dict[str, str]]:
+    """The tracks to choose an ensemble's weights on, none for one checkpoint, and those to calibrate on."""
+    trained = [split for split in splits if split and _is_training_data(texts, split)]
+    if not trained:
+        if not several:
+            return {}, texts
+        choosing = {i: text for i, text in texts.items() if zlib.crc32(text.encode()) % 2}
+        return choosing, {i: text for i, text in texts.items() if i not in choosing}
+    # What one member was trained on says nothing of the others' worth.
+    select, calibrate = (
+        frozenset.intersection(*folds)
+        for folds in zip(*((split.select, split.calibrate) for split in trained), strict=True)
+    )
     kept = {track_id: text for track_id, text in texts.items() if text in calibrate}
     console().print(f"these are the data of the training: only the {len(kept)} tracks held out to calibrate are used")
-    return kept
+    return {i: text for i, text in texts.items() if several and text in select}, kept
+
+
+def _is_training_data(texts: dict[str, str], split: HeldOut) -> bool:
+    return bool(split.calibrate) and len(split.calibrate & set(texts.values())) >= TRAINED_ON * len(split.calibrate)
+
+
+def _weights(tracks: Sequence[tuple[Posteriors, str]], ensemble: Ensemble) -> tuple[float, ...]:
+    """The members' weights under which the right texts of some tracks are likeliest among the best, summing to 1."""
+    import numpy as np
+
+    from .decode.ctc import clean, text_log_probs
+    from .decode.decode import fused_evidence
+    from .decode.nbest import lifted, n_best_tracks
+
+    if not tracks:
+        raise InputError("no track is left to choose weights on", fix="add tracks")
+    read, formats, alphabet = ensemble.decoder.config.read, ensemble.decoder.formats, ensemble.alphabet
+    members = len(ensemble.readers)
+    known = []  # per track: logs of its texts under each array (F, N), the arrays' own weights, where the right one is
+    for one, text in tracks:
+        arrays, own, _ = fused_evidence([clean(array, alphabet) for array in one.log_probs], read, formats, alphabet)
+        if not arrays:
+            continue
+        found = n_best_tracks([arrays, *([array] for array in arrays)], formats, alphabet, CANDIDATES)
+        texts = sorted({candidate for each in found for candidate, _ in each.texts})
+        if text in texts:
+            logs = np.stack([text_log_probs(lifted(array)[None], texts, alphabet)[0] for array in arrays])
+            known.append((logs, np.array(own).reshape(members, -1), texts.index(text)))
+
+    def likelihood(weights: Sequence[float]) -> float:
+        total = 0.0
+        for logs, own, at in known:
+            share = (own * np.array(weights)[:, None]).ravel()
+            values = share / share.sum() @ logs if share.sum() > 0 else np.zeros(logs.shape[1])
+            total += values[at] - np.logaddexp.reduce(values)
+        return total
+
+    weights = [1.0] * members
+    for member in range(1, members):
+        tried = [[*weights[:member], ratio, *weights[member + 1 :]] for ratio in RATIOS]
+        weights = max(tried, key=likelihood)
+    return tuple(weight / sum(weights) for weight in weights)
 
 
 def _figures(calibration: Calibration | None, evidence: list[Evidence], right: list[bool], method: str) -> str:

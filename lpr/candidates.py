@@ -26,7 +26,8 @@ Without --registry: the plates that obey a format, and match --pattern where it 
 --registry: a CSV with a column `text`; only its plates are ranked, those that match --pattern where it is given.
 --out receives candidates.jsonl (a line a track) and candidates.csv (a line a candidate).
 `prob` is the probability that the whole plate is this one; those of a track sum to at most 1. `char_probs` holds for
-each character its probability if all the others are right."""
+each character its probability if all the others are right. `format_probs` holds the probability of each format, where
+several are read; --format auto weighs them by their priors, but not where --registry or --pattern choose the texts."""
 
 COLUMNS = ("track_id", "rank", "text", "prob", "format", "char_probs", "line")
 
@@ -49,7 +50,9 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--registry", metavar="CSV", help="known plates, one a line, in a column `text`")
     parser.add_argument("--pattern", metavar="TEXT", help='what a witness remembers, such as "A?C1*"')
     parser.add_argument("--checkpoint", metavar="PATH", help="a run, its best folder or a .safetensors file")
-    parser.add_several("--format", "NAME", "formats to read; default: the checkpoint's")
+    parser.add_several(
+        "--format", "NAME", "formats to read, or auto: all that the checkpoint serves; default: its setting"
+    )
     parser.add_several("--set", "K=V", "such as read.fusion=sequence")
     parser.add_argument("--device", help="torch device; default: the GPU where there is one")
     args = parser.parse_args(argv)
@@ -59,15 +62,13 @@ def main(argv: Sequence[str]) -> int:
     from .data.scan import scan
     from .files import writable_folder, write_text
 
-    settings = [*args.set, *([f"read.formats=[{', '.join(args.format)}]"] if args.format else [])]
     scanned = scan(Path(args.tracks))
     if not scanned.tracks:
         raise InputError("holds no tracks and no images", where=args.tracks, fix="see the layouts in the README")
-    out = writable_folder(args.out)
 
     from .reader import Reader
 
-    reader = Reader(args.checkpoint, settings=settings, device=args.device)
+    reader = Reader(args.checkpoint, format=args.format, settings=args.set, device=args.device)
     say = console().print
     say(f"checkpoint: {reader.checkpoint.path} ({reader.chosen}), model {reader.checkpoint.hash[:12]}")
     known = None
@@ -82,6 +83,8 @@ def main(argv: Sequence[str]) -> int:
         _expect_matches(args.pattern, reader)
 
     find = _finder(reader, known, args.pattern, args.top)
+    # Not before all else is in order, so that a mistake leaves no empty folder.
+    out = writable_folder(args.out)
     audit, records, problems = reader.decoder.audit(), [], list(scanned.problems)
     for posteriors, wrong in track_progress(reader.posteriors(scanned.tracks), "ranking", len(scanned.tracks)):
         problems += wrong
@@ -180,20 +183,23 @@ def _finder(
     formats, alphabet = reader.formats, reader.checkpoint.alphabet
     # Votes over whole texts know no second text: where they are configured, texts are ranked by sequence.
     fusion = "sequence" if reader.config.read.fusion in VOTES else reader.config.read.fusion
-    read = reader.config.read.model_copy(update={"decoder": "constrained", "fusion": fusion, "format_priors": False})
+    # The rank in a register, or under a pattern, is the one of the texts' own likelihoods.
+    priors = reader.config.read.format_priors and known is None and not pattern
+    read = reader.config.read.model_copy(update={"decoder": "constrained", "fusion": fusion, "format_priors": priors})
 
     def find(posteriors: Posteriors) -> dict[str, Any]:
-        evidence = fused_evidence([clean(array, alphabet) for array in posteriors.log_probs], read)
+        arrays = [clean(array, alphabet) for array in posteriors.log_probs]
+        evidence, weights, _ = fused_evidence(arrays, read, formats, alphabet, posteriors.weights)
         # Raw probabilities first; the best plate's confidence sets the scale of the others.
         best, weighed = weigh_track(posteriors, read, formats, top - 1)
         confidence = calibrated(weighed, read, reader.decoder.calibration)
         place: dict[str, int] = {}
         if known is not None:
-            indices = known.register.rank(evidence, top)
+            indices = known.register.rank(evidence, top, weights)
             ranked = [(known.register.text(at), log_prob) for at, log_prob in indices]
             place = {known.register.text(at): known.lines[at] for at, _ in indices}
         elif pattern:
-            ranked = list(matching(evidence, pattern, formats, alphabet, top).texts)
+            ranked = list(matching(evidence, pattern, formats, alphabet, top, weights).texts)
         else:
             shown = [(best.text, best.confidence), *best.runners_up] if best.confidence > 0 else []
             ranked = [(text, float(np.log(max(prob, 1e-300)))) for text, prob in shown]
@@ -208,11 +214,12 @@ def _finder(
                     "text": text,
                     "prob": confidence if text == best.text else others[text],
                     "format": obeyed.name if obeyed else None,
-                    "char_probs": [round(prob, 4) for prob in char_probs(evidence, text, formats, alphabet)],
+                    "char_probs": [round(prob, 4) for prob in char_probs(evidence, text, formats, alphabet, weights)],
                     **({"line": place[text]} if known is not None else {}),
                 }
             )
-        return {"track_id": posteriors.track_id, "candidates": found}
+        shares = [{"format": name, "prob": prob} for name, prob in best.format_probs]
+        return {"track_id": posteriors.track_id, "candidates": found, "format_probs": shares}
 
     return find
 

@@ -47,17 +47,24 @@ class InputConfig(Section):
     width: int = Field(128, ge=32, le=2048, description="px; T = width / 4 steps, and T = 16 is tight for 7 characters")
     channels: Literal[1, 3] = Field(3, description="1 grey, 3 RGB")
     equalize: bool = Field(False, description="histogram equalisation of the luminance before resizing")
+    two_rows_below: float = Field(
+        0, ge=0, le=4, description="a crop of a smaller width / height shows two rows, the upper read first; 0: off"
+    )
 
 
 class ModelConfig(Section):
     """The recogniser."""
 
-    name: Literal["seed-crnn", "cpu", "timm"] = "seed-crnn"
+    name: Literal["seed-crnn", "cpu", "se-resnet", "svtr", "timm"] = "seed-crnn"
     alphabet: str = Field(ALPHABET, min_length=1, description="class i + 1 is character i; 0 is the blank")
-    hidden: int = Field(256, ge=8, description="LSTM units a direction")
-    layers: int = Field(2, ge=1, le=4, description="LSTM layers")
+    sequence: Literal["lstm", "attention"] = Field("lstm", description="what reads along the steps, both ways")
+    hidden: int = Field(256, ge=8, description="LSTM units a direction; attention is as wide as both together")
+    layers: int = Field(2, ge=1, le=4, description="of the LSTM or of attention")
     dropout: float = Field(0.3, ge=0, lt=1)
     timm_name: str = Field("resnet18", description="for name: timm; any CNN that supports features_only")
+    residual: int = Field(0, ge=0, le=4, description="for name: cpu; residual blocks behind each of two stages")
+    stn: bool = Field(False, description="spatial transformer: an affine transform of the picture, learned, before all")
+    mixing: int = Field(0, ge=0, le=8, description="blocks of local and global mixing (SVTR) before the sequence model")
     super_resolution: bool = Field(False, description="train a super-resolution head jointly, on degraded HR")
     slot_head: bool = Field(False, description="training only, one slot a character: it breaks the CTC plateau")
 
@@ -77,6 +84,12 @@ class DataConfig(Section):
     """Which frames an epoch sees, and how labels are judged."""
 
     scenarios: tuple[str, ...] = Field((), description="train on these only; empty: all, and tracks without one")
+    mix: dict[str, float] = Field(
+        {},
+        description="share of an epoch's samples by source, as {synthetic: 0.8, real: 0.2} for --data synthetic=DIR "
+        "real=DIR; 0: scanned only, say for validation; empty: all sources together, each frame once an epoch",
+    )
+    epoch_samples: int = Field(0, ge=0, description="samples of an epoch; 0: as many as there are")
     hr_frames: Literal["none", "as_is", "degraded", "both"] = Field(
         "both", description="HR frames in training: as they are, degraded to LR, both (chosen per sample), or none"
     )
@@ -85,30 +98,48 @@ class DataConfig(Section):
     max_bad_labels: float = Field(0.05, ge=0, le=1, description="stop when a larger share of labels is unusable")
     workers: int = Field(1, ge=0, le=1024, description="loader processes; the samples do not depend on it")
 
+    @field_validator("mix")
+    @classmethod
+    def _shares(cls, value: dict[str, float]) -> dict[str, float]:
+        """Shares are normalised where they are used, so 80 and 20 are as good as 0.8 and 0.2."""
+        if value and (min(value.values()) < 0 or not sum(value.values())):
+            raise PydanticCustomError("mix", "Input should hold shares of 0 or more, and one above 0")
+        return value
+
 
 class SplitConfig(Section):
-    """Validation by plate text, from Scenario B only (the test's domain), in two folds."""
+    """Held-out plates, by text: two folds to validate on and, where asked for, a test set of one's own."""
 
-    val_share: float = Field(0.05, gt=0, lt=1, description="of all tracks")
+    val_share: float = Field(0.05, gt=0, lt=1, description="of all tracks, or of those of validate_on")
+    test_share: float = Field(0, ge=0, lt=1, description="held out completely, listed in the run's test_tracks.txt")
+    validate_on: str = Field(
+        "", description="source that the held-out tracks come from; empty: Scenario B (the test's domain), else all"
+    )
+    stratify: bool = Field(False, description="by length, first character and background colour (white or yellow)")
     seed: Seed = 0
     train_on_all: bool = Field(False, description="the last run before a submission: nothing is held out of training")
+
+
+#: Rows of the table in lpr/data/augment.py.
+StrengthName = Literal["none", "light", "medium", "heavy", "aggressive"]
 
 
 class AugmentConfig(Section):
     """Strength of augmentation; the tables behind the names are in lpr/data/augment.py."""
 
-    strength: Literal["none", "light", "aggressive"] = "aggressive"
+    strength: StrengthName = "aggressive"
+    sources: dict[str, StrengthName] = Field({}, description="by source, where it differs: {real: heavy}")
 
 
 class TrainConfig(Section):
     """The training loop."""
 
     epochs: int = Field(25, ge=1)
-    batch_size: int = Field(64, ge=1, description="frames")
+    batch_size: int = Field(64, ge=1, description="frames, of all processes together")
     lr: float = Field(1e-3, gt=0)
     weight_decay: float = Field(1e-5, ge=0)
     grad_clip: float = Field(5.0, gt=0, description="largest gradient norm")
-    schedule: Literal["plateau", "onecycle", "constant"] = "plateau"
+    schedule: Literal["plateau", "onecycle", "cosine", "constant"] = "plateau"
     plateau_factor: float = Field(0.5, gt=0, lt=1)
     plateau_patience: int = Field(3, ge=0, description="epochs without a better exact match before lr falls")
     early_stop: int = Field(10, ge=1, description="epochs without a better exact match before training stops")
@@ -117,6 +148,19 @@ class TrainConfig(Section):
     )
     slot_weight: float = Field(1.0, ge=0, description="weight of the slot head's cross-entropy beside CTC")
     sr_weight: float = Field(0.5, ge=0, description="weight of the super-resolution head's L1 loss beside CTC")
+    ema: float = Field(
+        0,
+        ge=0,
+        lt=1,
+        description="decay a step of a moving average of the weights, which is validated and kept as best; 0.999 "
+        "averages about 1,000 steps; 0: off",
+    )
+    teacher_weight: float = Field(
+        0,
+        ge=0,
+        description="weight of the divergence from what the averaged weights (ema) read in the clean HR crop of a "
+        "degraded HR sample; 0: off",
+    )
     init_from: str = Field("", description="checkpoint or run directory to start from; its split is kept")
     seed: Seed = 0
     threads: int = Field(
@@ -136,6 +180,13 @@ class ReadConfig(Section):
     )
     fusion: Literal["log_prob_sum", "sequence", "confidence_vote", "majority_vote", "max_score", "position_vote"] = (
         Field("sequence", description="the text with the largest product of its likelihoods under all frames")
+    )
+    focus: float = Field(
+        2.0,
+        ge=0,
+        le=10,
+        description="sequence: how much more a sure frame counts, see fusion.frame_weights; 0: all alike. 2 gave the "
+        "right texts of 1,000 hard synthetic tracks the largest likelihood",
     )
     format_priors: bool = Field(
         False, description="weigh formats by the priors in their files; constrained, with log_prob_sum or sequence"

@@ -1,46 +1,70 @@
-"""Several checkpoints read each track together: their posteriors are fused like further frames, all of equal weight."""
+"""Several checkpoints read each track together: their posteriors are fused like further frames.
+
+An ensemble file, which `lpr.calibrate` writes, names them with the weights and the calibration that were found.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from .config import parse_config
+from .decode.confidence import Calibration
+from .decode.ctc import FLOOR
+from .decode.nbest import fused_weights
 from .decode.stored import Decoder
+from .files import write_text
 from .reader import Reader
 from .types import InputError, Posteriors, Problem, Track
 
+#: What an ensemble file ends in; everything else is a checkpoint.
+SUFFIX = ".json"
+
 
 class Ensemble:
-    """Reads with several checkpoints; settings, formats and calibration are those of the first.
+    """Reads with several checkpoints; settings and formats are those of the first, or of the ensemble file.
 
-    With `read.fusion=sequence` the networks may differ in T; they may not differ in alphabet. A prediction's readings
-    of single frames are those of every network, in the order of the checkpoints.
+    With `read.fusion=sequence` the networks may differ in T, and in the order and extent of their alphabets as long as
+    each spells the formats. A prediction's readings of single frames are those of every network, in the order of the
+    checkpoints. `checkpoints`: one ensemble file, or checkpoints (None chooses as Reader does). `weights`: what each
+    counts; those of the ensemble file, else all alike.
 
     Raises:
-        InputError: a checkpoint is missing or damaged, stands there twice, or has another alphabet.
+        InputError: a checkpoint is missing or damaged, stands there twice, is another than the ensemble file means, or
+            cannot spell the formats.
     """
 
     def __init__(
-        self, checkpoints: Sequence[str | None], *, settings: Sequence[str] = (), device: str | None = None
+        self,
+        checkpoints: Sequence[str | None],
+        *,
+        format: Sequence[str] = (),
+        settings: Sequence[str] = (),
+        device: str | None = None,
     ) -> None:
-        self.readers = [Reader(path, settings=settings, device=device) for path in checkpoints]
+        given = checkpoints[0] or os.environ.get("LPR_CHECKPOINT", "")
+        recipe = _read_recipe(Path(given)) if len(checkpoints) == 1 and given.endswith(SUFFIX) else None
+        if recipe:
+            checkpoints = [str(Path(given).parent / member["path"]) for member in recipe["members"]]
+            settings = [*_as_settings(recipe["read"]), *settings]
+        self.readers = [Reader(path, format=format, settings=settings, device=device) for path in checkpoints]
         first = self.readers[0]
         seen: dict[str, Path] = {}
-        for reader in self.readers:
-            path = reader.checkpoint.path
-            if reader.checkpoint.alphabet != first.checkpoint.alphabet:
-                raise InputError(
-                    f"reads the alphabet {reader.checkpoint.alphabet}, {first.checkpoint.path} reads "
-                    f"{first.checkpoint.alphabet}",
-                    where=path,
-                    fix="checkpoints read together need one alphabet",
-                )
-            if reader.checkpoint.hash in seen:
-                raise InputError(
-                    f"holds the weights of {seen[reader.checkpoint.hash]}", where=path, fix="name each checkpoint once"
-                )
-            seen[reader.checkpoint.hash] = path
+        for at, reader in enumerate(self.readers):
+            path, found = reader.checkpoint.path, reader.checkpoint.hash
+            if recipe and found != recipe["members"][at]["hash"]:
+                raise InputError(f"is not the one that {given} was made with", where=path, fix="make it again")
+            if found in seen:
+                raise InputError(f"holds the weights of {seen[found]}", where=path, fix="name each checkpoint once")
+            seen[found] = path
+        self.weights = tuple(float(m["weight"]) for m in recipe["members"]) if recipe else (1.0,) * len(self.readers)
         self.alphabet = first.checkpoint.alphabet
         self.decoder: Decoder = replace(
             first.decoder,
@@ -51,13 +75,78 @@ class Ensemble:
             f"checkpoint: {one.checkpoint.path} ({one.chosen}), model {one.checkpoint.hash[:12]}, {one.device}"
             for one in self.readers
         )
-        if len(self.readers) > 1 and first.decoder.calibration:
-            self.said += "\nconfidences are calibrated for the first checkpoint alone: take them for a rank, no more"
+        if recipe:
+            calibration = recipe["calibration"]
+            self.decoder = replace(
+                self.decoder, calibration=Calibration.from_dict(calibration) if calibration else None
+            )
+            self.said += f"\nensemble: {given}, weights {', '.join(f'{weight:.2f}' for weight in self.weights)}"
+        elif len(self.readers) > 1 and first.decoder.calibration:
+            self.said += "\nconfidences are calibrated for the first alone: lpr.calibrate fits weights and confidences"
 
     def posteriors(self, tracks: Sequence[Track]) -> Iterator[tuple[Posteriors, tuple[Problem, ...]]]:
         """Each track's posteriors under every checkpoint as one, and the problems of its frames."""
         for found in zip(*(reader.posteriors(tracks) for reader in self.readers), strict=True):
-            (first, problems), *_ = found
-            arrays = tuple(array for posteriors, _ in found for array in posteriors.log_probs)
-            files = tuple(name for posteriors, _ in found for name in posteriors.files)
-            yield replace(first, log_probs=arrays, files=files), problems
+            yield self._together([one for one, _ in found]), found[0][1]
+
+    def look(self, frames: Sequence[NDArray[np.uint8]], track_id: str) -> Posteriors:
+        """The same for pixels at hand, uint8 (H, W, 3) each."""
+        return self._together([reader.look(frames, track_id)[0] for reader in self.readers])
+
+    def _together(self, found: Sequence[Posteriors]) -> Posteriors:
+        arrays = tuple(respelled(array, one.alphabet, self.alphabet) for one in found for array in one.log_probs)
+        files = tuple(name for one in found for name in one.files)
+        return self.weighted(replace(found[0], log_probs=arrays, alphabet=self.alphabet, files=files))
+
+    def weighted(self, posteriors: Posteriors, weights: Sequence[float] = ()) -> Posteriors:
+        """The posteriors of all members with other weights, by default those of now."""
+        given = weights or self.weights
+        if len(given) == 1:
+            return posteriors
+        # Each member saw the same frames.
+        frames = len(posteriors.log_probs) // len(given)
+        return replace(posteriors, weights=tuple(weight for weight in given for _ in range(frames)))
+
+    def save(self, target: Path, calibration: Calibration) -> None:
+        """Write an ensemble file of these checkpoints; their paths are kept relative to it."""
+        folder = target.resolve().parent
+        members = [
+            {
+                "path": os.path.relpath(reader.checkpoint.path.resolve(), folder),
+                "hash": reader.checkpoint.hash,
+                "weight": weight,
+            }
+            for reader, weight in zip(self.readers, self.weights, strict=True)
+        ]
+        read = self.decoder.config.read.model_dump(mode="json")
+        values = {"members": members, "read": read, "calibration": calibration.to_dict()}
+        write_text(target, json.dumps(values, indent=1) + "\n")
+
+
+def respelled(array: NDArray[np.float32], alphabet: str, wanted: str) -> NDArray[np.float32]:
+    """Log-posteriors (T, C) of one alphabet as those of another; characters of the one alone are lost or all but 0."""
+    if alphabet == wanted:
+        return array
+    columns = [0, *(alphabet.find(character) + 1 for character in wanted)]
+    result = array[:, columns]
+    result[:, [False, *(column == 0 for column in columns[1:])]] = FLOOR
+    return result
+
+
+def _as_settings(read: Mapping[str, Any]) -> list[str]:
+    return [f"read.{name}={json.dumps(value)}" for name, value in read.items()]
+
+
+def _read_recipe(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        members = [
+            {"path": str(m["path"]), "hash": str(m["hash"]), "weight": float(m["weight"])} for m in values["members"]
+        ]
+        fused_weights([float(m["weight"]) for m in values["members"]], len(members))
+        parse_config({"read": values["read"]}, str(path))
+        return {"members": members, "read": values["read"], "calibration": values["calibration"]}
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror or error}", where=path) from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"is no ensemble file: {error!r}", where=path, fix="write one with lpr.calibrate") from error

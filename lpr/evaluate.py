@@ -117,7 +117,9 @@ def _print_tables(tables: Sequence[Table]) -> None:
     # Not narrower than the tables: numbers that do not fit would be cut, not wrapped.
     out.width = max(out.width, 100)
     for table in tables:
-        out.print(to_rich(transpose(table) if table.name == "summary" else table, limit=15), "")
+        out.print(to_rich(transpose(table) if table.name == "summary" else table, limit=15))
+        # What the other notes say stands in the page; this one holds figures.
+        out.print(f"{table.note}\n" if table.name == "calibration" else "")
 
 
 def _write_report(

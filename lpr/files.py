@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .types import InputError
+
+#: What a writer has not touched for so long is not being written by a process on another machine either, s.
+STALE_S = 60.0
 
 
 @contextmanager
@@ -64,7 +68,8 @@ def write_bytes(target: Path | str, content: bytes | memoryview) -> None:
 def writable_folder(folder: Path | str) -> Path:
     """Create `folder` if needed and prove that files can be made in it, before hours of work depend on it.
 
-    A probe file is written because permission bits say nothing to root or on a read-only mount.
+    A probe file is written because permission bits say nothing to root or on a read-only mount. What a killed
+    `atomic_path` left there is deleted.
     """
     folder = Path(folder)
     probe = folder / f".probe.{os.getpid()}"
@@ -72,8 +77,18 @@ def writable_folder(folder: Path | str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"x")
         probe.unlink()
+        _delete_stale(folder)
     except OSError as error:
         raise InputError(
             f"cannot be written to: {error.strerror or error}", where=folder, fix="choose another output folder"
         ) from error
     return folder
+
+
+def _delete_stale(folder: Path) -> None:
+    """Delete the temporary files of `atomic_path` whose process has ended."""
+    for path in folder.glob(".*.tmp*"):
+        pid = path.name.rpartition(".tmp")[0].rpartition(".")[2]
+        # A zombie or a stranger that got the same number counts as alive; the file goes at a later run.
+        if pid.isdigit() and not Path("/proc", pid).exists() and time.time() - path.stat().st_mtime > STALE_S:
+            path.unlink(missing_ok=True)

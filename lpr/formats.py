@@ -23,6 +23,9 @@ from .types import ALPHABET, InputError
 
 FORMATS_DIR = Path(__file__).resolve().parent.parent / "configs" / "formats"
 
+#: In place of formats' names: all that a checkpoint serves, weighed by their priors.
+AUTO = "auto"
+
 CLASSES = {"L": string.ascii_uppercase, "D": string.digits, "X": string.digits + string.ascii_uppercase}
 
 

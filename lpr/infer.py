@@ -19,14 +19,16 @@ if TYPE_CHECKING:
     from .decode.stored import Decoder
 
 EPILOG = """\
-Several --checkpoint read together: their posteriors are fused like further frames, of equal weight.
-The checkpoint: --checkpoint, else LPR_CHECKPOINT, else the newest runs/*/best, else shipped weights.
+Several --checkpoint read together: their posteriors are fused like further frames, of equal weight. An ensemble file
+that lpr.calibrate wrote is one --checkpoint and stands for its members, their weights and their calibration.
+The checkpoint: --checkpoint, else LPR_CHECKPOINT, else the newest runs/*/best that serves --format, else shipped
+weights that do.
 Only LR frames are read; HR frames lying in the same folders are never looked at.
 Every track gets a line, a track without a readable frame too (confidence 0.0, and a warning).
 predictions.zip is left out, and the reason said, where an id or a text (of read.decoder=greedy or beam) is none that a
 submission may hold; predictions.jsonl holds all tracks.
 --tracks posteriors.npz decodes what --save-posteriors wrote, without a network; --set read.* may differ. With it,
---checkpoint only gives its calibration.
+--checkpoint only gives its calibration (and an ensemble its weights).
 review.csv lists the tracks below read.review_below. Fill in its column `correction`: lpr.train --data review.csv and
 lpr.evaluate --truth review.csv take the lines that have one.
 --pseudo-labels writes pseudo_labels.csv, a label list for lpr.train. It is refused for a test set: a folder called
@@ -56,7 +58,9 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--tracks", required=True, metavar="DIR", help="tracks, single images, or a posteriors.npz")
     parser.add_argument("--out", metavar="DIR", help="default: submissions/NAME-DATE-TIME")
     parser.add_several("--checkpoint", "PATH", "a run, its best folder or file; or several")
-    parser.add_several("--format", "NAME", "formats to read; default: the checkpoint's")
+    parser.add_several(
+        "--format", "NAME", "formats to read, or auto: all that the checkpoint serves; default: its setting"
+    )
     parser.add_several("--set", "K=V", "such as read.fusion=confidence_vote")
     parser.add_argument("--device", help="torch device; default: the GPU where there is one")
     parser.add_argument("--strict", action="store_true", help="stop at the first frame that cannot be read")
@@ -67,8 +71,6 @@ def main(argv: Sequence[str]) -> int:
     if args.pseudo_labels is not None and not 0 < args.pseudo_labels <= 1:
         raise UsageError(f"--pseudo-labels {args.pseudo_labels} is not in (0, 1]")
 
-    settings = [*args.set, *([f"read.formats=[{', '.join(args.format)}]"] if args.format else [])]
-
     from .decode.decode import UNLIKE
     from .decode.stored import SUFFIX
     from .files import writable_folder, write_text
@@ -78,11 +80,11 @@ def main(argv: Sequence[str]) -> int:
     if name.endswith(SUFFIX):
         if args.pseudo_labels:
             raise UsageError("--pseudo-labels needs the tracks: stored posteriors do not say where the images are")
-        source = _stored(Path(args.tracks), args.checkpoint, settings, args.strict)
+        source = _stored(Path(args.tracks), args.checkpoint, args.format, args.set, args.strict)
     else:
         if out.resolve().is_relative_to(Path(args.tracks).resolve()):
             raise UsageError(f"--out {out} lies in --tracks: its pictures would be read as tracks the next time")
-        source = _folder(Path(args.tracks), args.checkpoint, settings, args.device, args.strict)
+        source = _folder(Path(args.tracks), args.checkpoint, args.format, args.set, args.device, args.strict)
         if args.pseudo_labels:
             _refuse_test_set(Path(args.tracks), source.tracks)
             if source.decoder.config.read.sharpen != 1:
@@ -155,7 +157,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _folder(
-    path: Path, checkpoints: Sequence[str] | None, settings: list[str], device: str | None, strict: bool
+    path: Path, checkpoints: list[str], formats: list[str], settings: list[str], device: str | None, strict: bool
 ) -> Source:
     """Tracks on disk, to be read with a checkpoint."""
     from .data.scan import scan
@@ -168,7 +170,7 @@ def _folder(
 
     from .ensemble import Ensemble
 
-    found = Ensemble(checkpoints or [None], settings=settings, device=device)
+    found = Ensemble(checkpoints or [None], format=formats, settings=settings, device=device)
     return Source(
         ids,
         found.posteriors(scanned.tracks),
@@ -201,25 +203,27 @@ def _refuse_test_set(path: Path, tracks: Sequence[Track]) -> None:
         )
 
 
-def _stored(path: Path, checkpoints: Sequence[str] | None, settings: list[str], strict: bool) -> Source:
+def _stored(path: Path, checkpoints: list[str], formats: list[str], settings: list[str], strict: bool) -> Source:
     """Posteriors read back; a checkpoint that is named gives its calibration and must be the one that made them."""
     from .decode.stored import StoredPosteriors
 
     stored = StoredPosteriors(path)
-    decoder = stored.decoder.with_settings(settings)
+    stream: Iterable[tuple[Posteriors, tuple[Problem, ...]]] = stored
+    decoder = stored.decoder.with_settings(settings, formats)
     if checkpoints:
         from .ensemble import Ensemble
 
-        named = Ensemble(checkpoints, device="cpu").decoder
-        if named.model_hash != decoder.model_hash:
+        named = Ensemble(checkpoints, device="cpu")
+        if named.decoder.model_hash != decoder.model_hash:
             raise InputError(
-                f"was made by model {decoder.model_hash[:12]}, {checkpoints[0]} is {named.model_hash[:12]}",
+                f"was made by model {decoder.model_hash[:12]}, {checkpoints[0]} is {named.decoder.model_hash[:12]}",
                 where=path,
                 fix="leave --checkpoint out, or name the one that made it",
             )
-        decoder = replace(decoder, calibration=named.calibration)
+        decoder = replace(decoder, calibration=named.decoder.calibration)
+        stream = ((named.weighted(one), problems) for one, problems in stored)
     said = f"posteriors: {path}, made by model {decoder.model_hash[:12]} ({decoder.checkpoint})"
-    return Source(stored.track_ids, stored, decoder, stored.alphabet, said, unfit=_unfit(stored.track_ids, strict))
+    return Source(stored.track_ids, stream, decoder, stored.alphabet, said, unfit=_unfit(stored.track_ids, strict))
 
 
 def _read_all(source: Source, out: Path, strict: bool, save: bool) -> tuple[list[Prediction], int]:

@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from .config import ReadConfig
 from .data.images import preprocess, read_frames, read_image
 from .decode.confidence import Calibration
 from .decode.stored import Decoder
-from .formats import worst_case_steps
-from .model.checkpoint import load
+from .formats import AUTO, template_mask, worst_case_steps
+from .model.checkpoint import load, served_formats
 from .model.inference import posteriors_of
 from .types import InputError, Posteriors, Prediction, Problem, Track, UsageError, printable
 
@@ -27,26 +28,33 @@ SHIPPED_WEIGHTS = Path(__file__).resolve().parent / "weights"
 FrameLike = str | os.PathLike[str] | NDArray[np.uint8]
 
 
-def find_checkpoint(given: str | os.PathLike[str] | None = None) -> tuple[Path, str]:
+def find_checkpoint(given: str | os.PathLike[str] | None = None, formats: Sequence[str] = ()) -> tuple[Path, str]:
     """The checkpoint to read with, and in words how it was chosen.
 
     `given`, else the environment variable LPR_CHECKPOINT, else the newest `runs/*/best` below the working
-    directory, else the weights shipped in the package.
+    directory, else the weights shipped in the package. The last two must have been trained for all `formats`; where
+    none is named, any run will do, and shipped weights for the default `read.formats`.
     """
     if given:
         return Path(given), "as given"
     if named := os.environ.get("LPR_CHECKPOINT"):
         return Path(named), "from LPR_CHECKPOINT"
+    # A format that is named by its file has the name of that file.
+    named_formats = {Path(name).name.removesuffix(".yaml") for name in formats if name != AUTO}
     trained = list(Path("runs").glob("*/best/model.safetensors"))
-    if trained:
-        return max(trained, key=lambda path: path.stat().st_mtime), "the newest run"
-    shipped = sorted(SHIPPED_WEIGHTS.glob("*.safetensors"))
-    if shipped:
-        return shipped[0], "shipped weights"
+    for path in sorted(trained, key=lambda path: path.stat().st_mtime, reverse=True):
+        if not named_formats or named_formats <= set(served_formats(path)):
+            return path, "the newest run" + (f" for {', '.join(sorted(named_formats))}" if named_formats else "")
+    shipped = {path: served_formats(path) for path in sorted(SHIPPED_WEIGHTS.glob("*.safetensors"))}
+    wanted = named_formats or set(ReadConfig().formats)
+    for path, served in shipped.items():
+        if wanted <= set(served):
+            return path, "shipped weights"
+    there = "; ".join(f"{path.name} ({', '.join(served)})" for path, served in shipped.items())
     raise InputError(
-        "there is no checkpoint to read with: none was given, LPR_CHECKPOINT is not set, runs/*/best is empty and "
-        "this version ships no weights",
-        fix="train one: bash scripts/train_phase1.sh, or name one with --checkpoint",
+        f"no checkpoint was trained for {' and '.join(sorted(wanted))}: none was given, LPR_CHECKPOINT is not set, no "
+        f"run below runs/ serves it, and the shipped weights are {there or 'none'}",
+        fix="name one with --checkpoint whose alphabet can spell it, or train one: docs/countries.md",
     )
 
 
@@ -55,6 +63,8 @@ class Reader:
 
     Args:
         checkpoint: a file, `best` folder or run folder; None chooses as `find_checkpoint` does.
+        format: name of the format to read, or several; "auto" weighs all that the checkpoint serves by their priors;
+            default: the checkpoint's configuration.
         settings: `read.key=value` overrides of the checkpoint's configuration.
         device: torch device name; None takes the GPU where there is one.
 
@@ -67,10 +77,12 @@ class Reader:
         self,
         checkpoint: str | os.PathLike[str] | None = None,
         *,
+        format: str | Sequence[str] = (),
         settings: Sequence[str] = (),
         device: str | None = None,
     ) -> None:
-        path, self.chosen = find_checkpoint(checkpoint)
+        named = [format] if isinstance(format, str) else list(format)
+        path, self.chosen = find_checkpoint(checkpoint, named)
         self.device = _device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.checkpoint = load(path, self.device)
         self.model = self.checkpoint.model.eval()
@@ -81,8 +93,10 @@ class Reader:
             Calibration.from_dict(stored) if stored else None,
             self.checkpoint.hash,
             _from_here(self.checkpoint.path),
-        ).with_settings(settings)
+        ).with_settings(settings, named)
         self.config, self.formats = self.decoder.config, self.decoder.formats
+        for template in (template for one in self.formats for template in one.templates):
+            template_mask(template, self.checkpoint.alphabet)
         if self.model.steps < (needed := worst_case_steps(self.formats)):
             raise InputError(
                 f"gives {self.model.steps} CTC steps, {' and '.join(self.config.read.formats)} can need {needed}",
@@ -98,6 +112,10 @@ class Reader:
         A frame that cannot be read is named in `Prediction.problems`; without any readable frame the confidence
         is 0.0.
         """
+        return self.decoder.decode(*self.look(frames, track_id))
+
+    def look(self, frames: Sequence[FrameLike] | FrameLike, track_id: str) -> tuple[Posteriors, tuple[Problem, ...]]:
+        """What the network gives for frames as `read` takes them, and the problems of those that cannot be read."""
         if isinstance(frames, (str, os.PathLike)) or (isinstance(frames, np.ndarray) and frames.ndim < 4):
             frames = [frames]
         images, files, problems = [], [], []
@@ -113,7 +131,7 @@ class Reader:
         size = self.config.input
         stack = np.stack(images) if images else np.zeros((0, size.channels, size.height, size.width), np.uint8)
         found = posteriors_of(self.model, [(track_id, stack, files)], self.checkpoint.alphabet)
-        return self.decoder.decode(found[0], problems)
+        return found[0], tuple(problems)
 
     def read_tracks(self, tracks: Iterable[Track]) -> Iterator[Prediction]:
         """Read tracks as a stream, one Prediction each and in their order; memory does not grow with their number."""

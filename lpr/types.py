@@ -41,7 +41,8 @@ class Track:
     `id` is the bare folder name (competition) or file stem (single images). `text` is the normalised label or
     None. `layout` is the name of a format in `configs/formats` ("brazilian", "mercosur") or None. `scenario` is
     "A", "B" or None. `corners` maps an image's file name to its four corners, where annotated. `label_at` is the
-    file (and line) that the text was read from, so that messages about the label can name it.
+    file (and line) that the text was read from, so that messages about the label can name it. `source` is the name of
+    the data source that a training run found it in, "" where sources have no names.
     """
 
     id: str
@@ -51,6 +52,7 @@ class Track:
     scenario: str | None = None
     corners: Mapping[str, Corners] = field(default_factory=dict)
     label_at: str = ""
+    source: str = ""
 
     @property
     def lr(self) -> tuple[Frame, ...]:
@@ -110,13 +112,15 @@ class Posteriors:
 
     `log_probs`: one float32 array (T, C) a frame, natural log, each step's row sums to probability 1, class 0 is
     the blank. T and the order of frames may differ between arrays; C and `alphabet` (C - 1 symbols) may not.
-    `files` names the image behind each array.
+    `files` names the image behind each array. `weights`: how much each array counts in sequence fusion, beside what it
+    says itself (an ensemble's members); empty: all alike.
     """
 
     track_id: str
     log_probs: tuple[NDArray[np.float32], ...]
     alphabet: str = ALPHABET
     files: tuple[str, ...] = ()
+    weights: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

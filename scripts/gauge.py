@@ -3,8 +3,8 @@
 python scripts/gauge.py REAL_TRACKS     # 0 of 45 lr and 30 of 45 hr frames
 python scripts/gauge.py DIR/Scenario-B --tracks 80             # wanted: lr under 5 %, hr 60 to 80 %
 
-Needs rapidocr-onnxruntime, best in an environment of its own (it brings another OpenCV): its models lie in its wheel
-and nothing is downloaded. Its recogniser is fed the lower three quarters of a crop, where the characters are; its
+Needs rapidocr and onnxruntime, best in an environment of its own (they bring another OpenCV): the models lie in the
+wheel and nothing is downloaded. Its recogniser is fed the lower three quarters of a crop, where the characters are; its
 detector is left out, which misses half of such small plates and costs 50 times as much.
 """
 
@@ -28,18 +28,19 @@ from lpr.report.metrics import wilson
 Image = NDArray[np.uint8]
 
 
-def load_reader() -> Callable[[Image], str]:
-    """The reader: uint8 (H, W, 3) BGR to text, capitals and digits only."""
+def load_reader() -> Callable[[Image], tuple[str, float]]:
+    """The reader: uint8 (H, W, 3) BGR to text, capitals and digits only, and its score."""
     try:
-        from rapidocr_onnxruntime import RapidOCR
+        from rapidocr import RapidOCR
     except ImportError:
-        sys.exit("error: rapidocr-onnxruntime is missing\n  pip install it in an environment of its own")
+        sys.exit("error: rapidocr is missing\n  pip install rapidocr onnxruntime in an environment of its own")
     # One thread a session: the gauge shares its machine with training runs.
-    engine = RapidOCR(intra_op_num_threads=1)
+    engine = RapidOCR(params={"EngineConfig.onnxruntime.intra_op_num_threads": 1, "Global.log_level": "error"})
 
-    def read(image: Image) -> str:
-        result, _ = engine(image[image.shape[0] // 4 :], use_det=False, use_cls=False)
-        return "".join(c for text, _ in result or [] for c in text.upper() if c.isascii() and c.isalnum())
+    def read(image: Image) -> tuple[str, float]:
+        found = engine(image[image.shape[0] // 4 :], use_det=False, use_cls=False, use_rec=True)
+        text = "".join(c for part in found.txts or () for c in part.upper() if c.isascii() and c.isalnum())
+        return text, float(np.mean(found.scores)) if text else 0.0
 
     return read
 
@@ -59,7 +60,7 @@ def main() -> None:
     for track in (tracks[i] for i in chosen):
         for kind, frames in (("lr", track.lr), ("hr", track.hr)):
             for i in np.unique(np.linspace(0, len(frames) - 1, min(args.frames, len(frames))).astype(int)):
-                text = read(np.asarray(cv2.imread(str(frames[i].path), cv2.IMREAD_COLOR), np.uint8))
+                text, _ = read(np.asarray(cv2.imread(str(frames[i].path), cv2.IMREAD_COLOR), np.uint8))
                 for layout in ("all", track.layout or "no layout"):
                     right[kind, layout].append(text == track.text)
                 if args.show:

@@ -2,8 +2,9 @@
 
 python scripts/sheet.py --real REAL_TRACKS --synthetic DIR --out sheet.png [--kind hr]
 
-The table on stdout holds quartiles over tracks. Every frame is first brought down to 48 px width (HR: 130 px), because
-the real ones were enlarged by the figure they were cut from.
+The table on stdout holds quartiles over tracks. The real ones were enlarged and compressed by the figure that they were
+cut from, so the synthetic ones are too before anything is measured. Sizes are those of the pixel grid that an
+enlarged picture shows; without one they mean nothing.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ Image = NDArray[np.uint8]
 #: Cells as in the organisers' figure, px: a JPEG that shows single pixels, so enlarged without interpolation.
 _CELL = (228, 88)
 _QUALITY = 85
+#: Border of a cell that is not looked at, px: the figure's white gaps shine into it.
+_TRIM = 5
 #: Size at which frames are measured, px: the usual one of Scenario B.
 _SCALE = {"lr": (48, 18), "hr": (130, 46)}
 
@@ -45,13 +48,15 @@ def strip(folder: Path, kind: str, *, recompress: bool) -> Image:
     return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
 
 
-def measure(folder: Path, kind: str) -> dict[str, float]:
+def measure(folder: Path, kind: str, *, recompress: bool) -> dict[str, float]:
     """What the table compares, for one track: means over its frames or over pairs of neighbours."""
     size = _SCALE[kind]
-    grey = []
-    for path in sorted(folder.glob(f"{kind}-*")):
-        image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-        grey.append(cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.float32))
+    row = cv2.cvtColor(strip(folder, kind, recompress=recompress), cv2.COLOR_BGR2GRAY)
+    cells = [cell[_TRIM:-_TRIM, _TRIM:-_TRIM].astype(np.float32) for cell in np.hsplit(row, 5)]
+    grey = [cv2.resize(cell, size, interpolation=cv2.INTER_AREA) for cell in cells]
+    # The whole cell's sizes: the grid's period holds beyond the trimmed border.
+    widths = [_grid(cell) * _CELL[0] / cell.shape[1] for cell in cells]
+    heights = [_grid(cell.T) * _CELL[1] / cell.shape[0] for cell in cells]
     # The characters' part: below banner or band, without the car at both ends.
     w, h = size
     text = [g[int(0.4 * h) : int(0.85 * h), int(0.12 * w) : int(0.88 * w)] for g in grey]
@@ -66,11 +71,35 @@ def measure(folder: Path, kind: str) -> dict[str, float]:
         "contrast p95-p5, grey levels": float(np.mean([np.ptp(np.percentile(t, [5, 95])) for t in text])),
         "contrast / brightness": float(np.mean([t.std() / (t.mean() + 1) for t in text])),
         "sharpness, gradient / contrast": float(np.mean([_gradient(t) / (t.std() + 1) for t in text])),
+        "Laplacian variance / variance": float(np.mean([_laplacian(t) for t in text])),
         "vertical / horizontal gradient": float(np.mean([_gradient(t.T) / (_gradient(t) + 0.1) for t in text])),
         "surround / plate": float(np.mean([_rim(g) / (t.mean() + 1) for g, t in zip(grey, text, strict=True)])),
         "shift between frames, px": float(np.median(shifts)),
         "exposure change, stops": float(np.max(stops)),
-    }
+    } | (
+        {
+            "width, px": float(np.mean(widths)),
+            "width / height": float(np.mean(widths) / np.mean(heights)),
+            "growth of the width, px": widths[-1] - widths[0],
+        }
+        if kind == "lr"
+        else {}
+    )
+
+
+def _grid(cell: NDArray[np.float32]) -> float:
+    """Pixels that an enlarged frame (H, W) was before, across: the frequency at which its columns step."""
+    width = cell.shape[1]
+    steps = np.abs(np.diff(cell, axis=1)).sum(0)
+    steps = steps - cv2.blur(steps[None], (9, 1))[0]
+    # LR frames are 24 to 68 px wide and 11 to 36 px high; the cell's proportions say which this is.
+    counts = np.arange(24, 68, 0.25) if width > 100 else np.arange(11, 36, 0.25)
+    waves = np.exp(-2j * np.pi * np.outer(counts, np.arange(1, width)) / width)
+    return float(counts[np.abs(waves @ steps).argmax()])
+
+
+def _laplacian(grey: NDArray[np.float32]) -> float:
+    return float(cv2.Laplacian(grey, cv2.CV_32F).var() / (grey.var() + 1))
 
 
 def _gradient(grey: NDArray[np.float32]) -> float:
@@ -85,7 +114,10 @@ def _rim(grey: NDArray[np.float32]) -> float:
 
 def table(real: Sequence[Path], synthetic: Sequence[Path], kind: str) -> str:
     """Quartiles of each measure over the real and the synthetic tracks, as text."""
-    sets = [[measure(folder, kind) for folder in folders] for folders in (real, synthetic)]
+    sets = [
+        [measure(folder, kind, recompress=recompress) for folder in folders]
+        for folders, recompress in ((real, False), (synthetic, True))
+    ]
     heads = [f"{name} ({len(rows)} tracks)" for name, rows in zip(("real", "synthetic"), sets, strict=True)]
     lines = [f"{'25 % / median / 75 %':<32}{heads[0]:>26}{heads[1]:>26}"]
     for name in sets[0][0]:

@@ -16,7 +16,7 @@ from PIL import Image as Pillow
 
 import lpr.data.images as images
 from lpr.config import InputConfig
-from lpr.data.images import decode_image, preprocess, read_frames, read_image
+from lpr.data.images import decode_image, preprocess, read_frames, read_image, side_by_side
 from lpr.data.scan import scan
 from lpr.types import InputError
 
@@ -200,6 +200,34 @@ def test_equalisation_spreads_a_dark_crop() -> None:
     for channels in (1, 3):
         plain = preprocess(dark, InputConfig(channels=channels))
         assert preprocess(dark, InputConfig(channels=channels, equalize=True)).std() > 3 * plain.std()
+
+
+def test_the_lower_row_is_laid_to_the_right_of_the_upper_one() -> None:
+    rows = np.repeat(np.arange(20, dtype=np.uint8)[:, None], 4, axis=1)
+    out = side_by_side(rows)
+    # 11 of 20 rows each: those in the middle are seen twice.
+    assert out.shape == (11, 8)
+    assert out[:, 0].tolist() == list(range(11)) and out[:, -1].tolist() == list(range(9, 20))
+    assert side_by_side(picture(9, 5)).shape == (3, 18, 3)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("equalize", [False, True])
+def test_two_rows_are_read_from_left_to_right(channels: int, equalize: bool) -> None:
+    image = np.zeros((40, 60, 3), np.uint8)
+    image[20:] = 240  # the lower row
+    out = preprocess(image, InputConfig(channels=channels, equalize=equalize, two_rows_below=2))
+    assert out.shape == (channels, 32, 128) and out.flags["C_CONTIGUOUS"]
+    assert out[:, :28, :60].max() < 30 and out[:, 4:, 68:].min() > 210
+
+
+@given(width=st.integers(8, 120), height=st.integers(4, 60))
+@settings(max_examples=40, deadline=None)
+def test_only_crops_of_a_smaller_aspect_have_two_rows(width: int, height: int) -> None:
+    image = picture(width, height)
+    plain, rows = (preprocess(image, InputConfig(two_rows_below=limit)) for limit in (0, 2.5))
+    as_two = preprocess(side_by_side(image), InputConfig())
+    assert np.array_equal(rows, as_two if width < 2.5 * height else plain)
 
 
 def test_read_frames_reads_lr_only_and_reports_the_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lpr.config import SplitConfig
-from lpr.data.splits import Split, split_tracks
+from lpr.data.splits import HeldOut, Split, split_tracks
 from lpr.types import InputError, Track
 
 
@@ -95,7 +95,7 @@ def test_a_fold_that_another_data_set_lacks_is_drawn_anew(fold: int) -> None:
     config = SplitConfig(val_share=0.1)
     tracks = make(100, "B")
     earlier = (frozenset({"P00007"}), frozenset({"P90000"}))
-    split = split_tracks(tracks, config, earlier if fold == 0 else earlier[::-1])
+    split = split_tracks(tracks, config, HeldOut(*(earlier if fold == 0 else earlier[::-1])))
     kept, drawn = (split.select, split.calibrate) if fold == 0 else (split.calibrate, split.select)
     assert texts(kept) == {"P00007"} and len(drawn) == 5 and len(split.train) == 94
     assert not texts(split.train) & texts(kept + drawn)

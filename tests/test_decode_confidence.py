@@ -9,13 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lpr.config import Config, ReadConfig
+from lpr.data.splits import HeldOut
 from lpr.decode.confidence import NOT_A_PLATE, Calibration, Evidence, fit, sharpened
-from lpr.decode.decode import UNLIKE, decode_track
+from lpr.decode.decode import UNLIKE, decode_track, weigh_track
 from lpr.report.metrics import auroc
 from lpr.types import ALPHABET, InputError, Posteriors
 
 READ = ReadConfig(fusion="sequence")
-METHOD = "constrained/sequence"
+METHOD = "constrained/sequence/2"
 
 
 def made(n: int, seed: int = 0, weight: float = 1.5) -> tuple[list[Evidence], list[bool]]:
@@ -83,6 +84,22 @@ def test_thresholds_lie_below_nearly_all_that_was_read_rightly():
     assert fit(evidence[:40], [True, False] * 20).least_raw == 0.0  # too few to know
 
 
+def test_a_track_without_a_sure_frame_is_no_plate():
+    rng = np.random.default_rng(4)
+    evidence = [Evidence(0.5, 1.0, 1.0, float(value)) for value in rng.exponential(1.0, 1000)]
+    curve = fit(evidence, [True] * 1000)
+    assert curve.most_entropy == pytest.approx(np.log(100), rel=0.2)  # the 99th percentile
+    assert Calibration.from_dict(curve.to_dict()) == curve
+    confidences = [curve.apply(Evidence(0.5, 1.0, 1.0, value)) for value in (0.0, 3.0, 9.0)]
+    assert confidences[0] == confidences[1] > NOT_A_PLATE >= confidences[2]
+    # The surest of the frames counts.
+    flat, sure = np.full((32, 37), -np.log(37), np.float32), spelled("ABC1D23")
+    for frames, plate in (((sure, flat), True), ((flat, flat), False)):
+        _, found = weigh_track(Posteriors("t", frames), READ, BRAZIL)
+        assert (found.entropy < 5) == plate
+    assert found.entropy == pytest.approx(32 * np.log(37), rel=1e-4)
+
+
 def test_what_is_no_plate_gets_no_confidence_and_is_named():
     curve = Calibration(1.0, 20.0, METHOD, least_raw=1e-6, least_mass=0.3)
     plate, foreign = (Posteriors("t", (spelled(text),) * 5) for text in ("ABC1D23", "AB123CD"))
@@ -145,17 +162,23 @@ def test_calibrate_rewrites_the_checkpoint_and_keeps_its_weights(tmp_path, capsy
     captured = capsys.readouterr()
     assert "after:" in captured.out and "t80: has a truth but no frames" in captured.err
     after = checkpoint.load(path)
-    assert after.hash == model_hash and after.split == (frozenset({"ABC1D29"}), frozenset({"ABC1D28"}))
+    assert after.hash == model_hash and after.split == HeldOut(frozenset({"ABC1D29"}), frozenset({"ABC1D28"}))
     assert after.config.read.fusion == "log_prob_sum"
     assert after.calibration["method"] == "constrained/log_prob_sum" and after.calibration["tracks"] == 80
     with pytest.raises(InputError, match="name them with --truth"):
         calibrate.main(words[:4])
 
 
-def test_calibrate_uses_the_held_out_fold_of_the_training_data_only():
-    from lpr.calibrate import _held_out
+def test_calibrate_uses_the_held_out_folds_of_the_training_data_only():
+    from lpr.calibrate import _folds
 
     texts = {"a": "ABC1D23", "b": "ABC1D24", "c": "ABC1D25"}
-    assert _held_out(texts, (frozenset({"ABC1D23"}), frozenset({"ABC1D24"}))) == {"b": "ABC1D24"}
-    assert _held_out(texts, (frozenset(), frozenset({"XYZ1D24"}))) == texts
-    assert _held_out(texts, None) == texts
+    split = HeldOut(frozenset({"ABC1D23"}), frozenset({"ABC1D24"}))
+    assert _folds(texts, [split], several=False) == ({}, {"b": "ABC1D24"})
+    assert _folds(texts, [split, None], several=True) == ({"a": "ABC1D23"}, {"b": "ABC1D24"})
+    elsewhere = HeldOut(frozenset(), frozenset({"XYZ1D24"}))
+    assert _folds(texts, [elsewhere], several=False) == _folds(texts, [None], several=False) == ({}, texts)
+    # Of strange data each plate is on one side, whatever tracks show it.
+    several = {str(n): f"ABC{n % 9}D23" for n in range(90)}
+    choosing, rest = _folds(several, [None, None], several=True)
+    assert choosing and rest and choosing | rest == several and not set(choosing.values()) & set(rest.values())

@@ -15,8 +15,8 @@ from lpr.config import ReadConfig
 from lpr.decode.bounds import build_edges, reach
 from lpr.decode.ctc import clean, text_log_probs
 from lpr.decode.decode import decode_track
-from lpr.decode.fusion import METHODS, VOTES, position_vote
-from lpr.decode.mass import format_masses
+from lpr.decode.fusion import METHODS, VOTES, frame_weights, position_vote
+from lpr.decode.mass import frame_masses, fused_masses
 from lpr.decode.nbest import LOWEST_LOG_PROB, fused_weights, n_best, n_best_fused, n_best_tracks
 from lpr.decode.trie import spellings
 from lpr.formats import PlateFormat
@@ -259,17 +259,51 @@ def test_position_vote_does_not_see_the_order_of_frames(pairs):
     assert 0 <= score <= 1 and len(text) == 2
 
 
+# --- which frames count -----------------------------------------------------------------------------------------------
+
+
+def test_weights_of_frames_by_hand():
+    # One step: entropies ln 2 and 0 nats; with focus 1 the first counts 1 / (1 + ln 2 / 2) = .7426 of the second.
+    even, sure = np.log([[0.5, 0.5]]), np.log([[1 - 1e-12, 1e-12]])
+    assert frame_weights([even, sure], [1.0, 1.0], 1.0) == pytest.approx([0.4262, 0.5738], abs=1e-4)
+    assert frame_weights([even, sure], [0.5**10, 0.25**10], 1.0) == pytest.approx([0.5976, 0.4024], abs=1e-4)
+    assert frame_weights([even, sure], [1.0, 0.0], 1.0) == [1.0, 0.0]  # sure, but of no plate
+    assert frame_weights([even, sure], [0.3, 0.1], 0.0) == frame_weights([even, sure], [0.0, 0.0], 1.0) == [0.5, 0.5]
+    assert frame_weights([], [], 1.0) == []
+
+
+def test_an_unsure_frame_does_not_outweigh_a_sure_one():
+    # The fifth character: D with .6 in a sure frame, E with .9 in one whose other characters are a blur.
+    sure, unsure = (np.full((32, 37), -12.0) for _ in range(2))
+    for array, letter, prob in ((sure, "D", 0.6), (unsure, "E", 0.9)):
+        array[:, 0] = 0.0
+        for step, character in zip(range(2, 30, 4), "ABC1D23", strict=True):
+            array[step, [0, ALPHABET.index(character) + 1]] = -12.0, 0.0
+        array[18] = -30.0
+        array[18, [ALPHABET.index(c) + 1 for c in "DE"]] = np.log(
+            [prob, 1 - prob] if letter == "D" else [1 - prob, prob]
+        )
+    for step in (2, 6, 10, 26):
+        unsure[step, 1:] = np.where(unsure[step, 1:] == 0.0, 1.0, 0.0)
+    posteriors = Posteriors("t", tuple(normalised(array).astype(np.float32) for array in (sure, unsure)))
+    texts = [decode_track(posteriors, ReadConfig(focus=focus), BRAZIL, None).text for focus in (0.0, 2.0)]
+    assert texts == ["ABC1E23", "ABC1D23"]
+
+
 # --- formats ----------------------------------------------------------------------------------------------------------
 
 
 @settings(max_examples=60, deadline=None)
-@given(small_tracks())
-def test_masses_of_formats_equal_brute_force(case):
+@given(small_tracks(), st.booleans())
+def test_masses_of_formats_equal_brute_force(case, weighted):
     alphabet, formats, arrays = case
-    masses = format_masses(arrays, formats, alphabet)
+    weights = fused_weights([1.0, 2.5, 0.0][: len(arrays)] if weighted else None, len(arrays))
+    found = frame_masses(arrays, formats, alphabet)
+    masses = fused_masses(found, weights)
     for one in formats:
         shares = [sum(obeying(by_brute_force(a, alphabet)[0], (one,)).values()) for a in arrays]
-        assert masses[one.name] == pytest.approx(np.prod(shares) ** (1 / len(arrays)), rel=1e-6, abs=1e-12)
+        assert found[one.name] == pytest.approx(shares, rel=1e-6, abs=1e-12)
+        assert masses[one.name] == pytest.approx(np.prod(np.power(shares, weights)), rel=1e-6, abs=1e-12)
 
 
 def fourth_or_fifth(letter: float) -> Posteriors:

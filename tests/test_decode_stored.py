@@ -16,7 +16,7 @@ from lpr.decode.records import read_predictions
 from lpr.decode.stored import Decoder, StoredPosteriors, writing
 from lpr.types import ALPHABET, InputError, Posteriors, Problem
 
-DECODER = Decoder(Config(), BRAZIL, Calibration(0.7, 0.4, "constrained/sequence"), "ab" * 32, "model.safetensors")
+DECODER = Decoder(Config(), BRAZIL, Calibration(0.7, 0.4, "constrained/sequence/2"), "ab" * 32, "model.safetensors")
 
 
 def tracks() -> list[tuple[Posteriors, tuple[Problem, ...]]]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
+from decode_cases import BRAZIL, posteriors_of
 
-from lpr import infer
+from lpr import calibrate, infer
 from lpr.config import Config
 from lpr.data.scan import scan
+from lpr.decode.ctc import FLOOR
 from lpr.decode.records import read_predictions
-from lpr.decode.stored import StoredPosteriors
-from lpr.ensemble import Ensemble
+from lpr.decode.stored import StoredPosteriors, writing
+from lpr.ensemble import Ensemble, respelled
 from lpr.model import checkpoint
 from lpr.model.recogniser import build_recogniser
-from lpr.types import InputError
+from lpr.types import ALPHABET, InputError, Posteriors
 
 
 @pytest.fixture(scope="module")
@@ -71,9 +75,60 @@ def test_infer_takes_several_and_their_posteriors_can_be_read_back(made, tmp_pat
         infer.main(["--tracks", str(stored), *words, str(tmp_path / "two"), "--checkpoint", paths[0]])
 
 
-def test_one_checkpoint_twice_and_another_alphabet_are_refused(made):
-    one, other = str(made / "a.safetensors"), str(made / "other.safetensors")
+def test_one_checkpoint_twice_is_refused(made):
+    one = str(made / "a.safetensors")
     with pytest.raises(InputError, match="holds the weights of"):
         Ensemble([one, one], device="cpu")
-    with pytest.raises(InputError, match="alphabet"):
-        Ensemble([one, other], device="cpu")
+
+
+def test_alphabets_may_differ_as_long_as_they_spell_the_formats(made):
+    tracks = scan(made / "in").tracks
+    paths = [str(made / f"{name}.safetensors") for name in ("a", "other")]
+    ((posteriors, _),) = Ensemble(paths, device="cpu").posteriors(tracks)
+    ((alone, _),) = Ensemble(paths[1:], device="cpu").posteriors(tracks)
+    for character in "A7":
+        column = alone.log_probs[0][:, alone.alphabet.index(character) + 1]
+        assert np.array_equal(posteriors.log_probs[2][:, posteriors.alphabet.index(character) + 1], column)
+    # A character that a network does not know is out of the question for it.
+    array = np.log(np.full((1, 3), 1 / 3, np.float32))
+    found = respelled(array, "AB", "BC")
+    assert found[0] == pytest.approx([*array[0, :2], FLOOR])
+
+
+def test_calibrate_finds_the_weights_of_an_ensemble_and_infer_reads_its_file(made, tmp_path, capsys):
+    """Of two networks the posteriors of the second are noise: it gets less weight than the first."""
+    paths = [str(made / f"{name}.safetensors") for name in "ab"]
+    ensemble = Ensemble(paths, device="cpu")
+    rng = np.random.default_rng(0)
+    with writing(tmp_path / "p.npz", ensemble.decoder, ALPHABET) as kept:
+        lines = ["track_id,text"]
+        for number in range(24):
+            text = BRAZIL[number % 2].sample(rng)
+            good = [posteriors_of(text, rng, peak=rng.uniform(2, 9)) for _ in range(2)]
+            bad = [posteriors_of(BRAZIL[number % 2].sample(rng), rng, peak=7.0, steps=40) for _ in range(2)]
+            kept.add(Posteriors(f"t{number}", (*good, *bad)), ())
+            lines.append(f"t{number},{text}")
+    (tmp_path / "truth.csv").write_text("\n".join(lines))
+    made_file = tmp_path / "ensemble.json"
+    words = ["--tracks", str(tmp_path / "p.npz"), "--truth", str(tmp_path / "truth.csv"), "--device", "cpu"]
+    assert calibrate.main(["--checkpoint", *paths, *words, "--out", str(made_file)]) == 0
+    assert "after:" in capsys.readouterr().out
+    read = Ensemble([str(made_file)], device="cpu")
+    assert read.weights[0] > 0.7 and sum(read.weights) == pytest.approx(1)
+    assert read.decoder.calibrated and read.decoder.calibration.tracks < 24
+    words = ["--tracks", str(made / "in"), "--pictures", "0", "--device", "cpu", "--out", str(tmp_path / "out")]
+    assert infer.main([*words, "--checkpoint", str(made_file), "--save-posteriors"]) == 0
+    ((posteriors, _),) = StoredPosteriors(tmp_path / "out" / "posteriors.npz")
+    assert posteriors.weights == pytest.approx([read.weights[0]] * 2 + [read.weights[1]] * 2)
+    # The file means these networks and no others.
+    values = json.loads(made_file.read_text())
+    values["members"].reverse()
+    values["members"][0]["path"], values["members"][1]["path"] = (m["path"] for m in values["members"][::-1])
+    made_file.write_text(json.dumps(values))
+    with pytest.raises(InputError, match="not the one"):
+        Ensemble([str(made_file)], device="cpu")
+    made_file.write_text("{}")
+    with pytest.raises(InputError, match="no ensemble file"):
+        Ensemble([str(made_file)], device="cpu")
+    with pytest.raises(InputError, match="--out"):
+        calibrate.main(["--checkpoint", *paths, "--tracks", str(tmp_path / "p.npz")])

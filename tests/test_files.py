@@ -74,6 +74,20 @@ def test_a_writer_that_is_stopped_leaves_no_half_file(tmp_path: Path, number: si
     assert not [path for path in tmp_path.iterdir() if not path.name.startswith(".")]
 
 
+def test_what_a_killed_writer_left_goes_with_the_next_run(tmp_path: Path) -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    old = (f".a.{ended.pid}.tmp.npz", f".b.{ended.pid}.tmp", f".a.{os.getpid()}.tmp.npz")
+    young, others = f".c.{ended.pid}.tmp.npz", [".x.tmp", "a.npz"]
+    for name in (*old, young, *others):
+        (tmp_path / name).write_text("")
+    for name in (*old, *others):
+        os.utime(tmp_path / name, (0, 0))
+    writable_folder(tmp_path)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {f".a.{os.getpid()}.tmp.npz", young, *others}
+
+
 def test_a_file_where_the_folder_should_be_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):

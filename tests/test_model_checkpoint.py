@@ -11,6 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from lpr.config import Config, load_config
+from lpr.data.splits import HeldOut
 from lpr.model import checkpoint
 from lpr.model.recogniser import Recogniser, build_recogniser
 from lpr.types import InputError
@@ -55,7 +56,7 @@ def test_round_trip_from_file_best_folder_and_run_folder(saved: tuple[Path, Reco
         assert loaded.alphabet == config.model.alphabet
         assert [f.templates for f in loaded.formats] == [("LLLDDDD",), ("LLLDLDD",)]
         assert loaded.calibration == {"a": 1.5}
-        assert loaded.split == (frozenset(SPLIT["select"]), frozenset(SPLIT["calibrate"]))
+        assert loaded.split == HeldOut(frozenset(SPLIT["select"]), frozenset(SPLIT["calibrate"]))
         assert loaded.figures["epoch"] == 2
         assert loaded.path == path
 

@@ -17,7 +17,7 @@ from torch.nn import functional
 from lpr.config import TrainConfig, load_config
 from lpr.model.recogniser import TrainingOutputs, build_recogniser
 from lpr.training.display import time_to_go
-from lpr.training.losses import compute_losses, slot_targets
+from lpr.training.losses import Shares, compute_losses, slot_targets
 from lpr.training.run import COLUMNS, RunFolder, fingerprint
 from lpr.training.schedule import clean_share, learning_rate, plateau_reached
 from lpr.training.setup import SHOWN_PROBLEMS, check_slots
@@ -66,6 +66,36 @@ def test_parts_are_weighted() -> None:
     assert float(losses.total) == pytest.approx(float(losses.ctc + 2 * losses.slot + 3 * losses.sr))
 
 
+def test_teacher_is_the_divergence_of_a_step_by_hand() -> None:
+    # One of two samples is taught. The student's steps are uniform over two classes, the teacher says 0.75 and 0.25.
+    outputs = TrainingOutputs(torch.zeros(2, 4, 2), None, None)
+    teacher = torch.tensor([0.75, 0.25]).log().expand(1, 4, 2)
+    taught = torch.tensor([False, True]), teacher
+    config = TrainConfig(teacher_weight=2.0)
+    losses = compute_losses(outputs, torch.tensor([1, 1]), torch.tensor([1, 1]), None, config, taught=taught)
+    expected = 0.75 * math.log(0.75 / 0.5) + 0.25 * math.log(0.25 / 0.5)
+    assert float(losses.teacher) == pytest.approx(expected)
+    assert float(losses.total) == pytest.approx(float(losses.ctc) + 2 * expected)
+
+
+def test_losses_of_unequal_parts_add_up_to_the_whole() -> None:
+    draw = torch.Generator().manual_seed(0)
+    logits, slots = torch.randn(5, 8, 4, generator=draw), torch.randn(5, 2, 4, generator=draw)
+    sr, wanted = torch.rand(3, 1, 2, 2, generator=draw), torch.randint(0, 256, (3, 1, 2, 2), generator=draw)
+    targets, lengths = torch.tensor([1, 2, 3, 1, 2, 3, 1]), torch.tensor([2, 1, 1, 2, 1])
+    whole = compute_losses(TrainingOutputs(logits, slots, sr), targets, lengths, wanted.byte(), TrainConfig())
+    # Four pictures, one of the three HR targets; and one picture, two of them (as if it had two: only sums matter).
+    parts = [
+        compute_losses(
+            TrainingOutputs(logits[a:b], slots[a:b], sr[c:d]), targets[e:f], lengths[a:b], wanted[c:d].byte(),
+            TrainConfig(), shares=Shares((b - a) / 5, (d - c) / 3),
+        )
+        for a, b, c, d, e, f in ((0, 4, 0, 1, 0, 6), (4, 5, 1, 3, 6, 7))
+    ]  # fmt: skip
+    for name in ("total", "ctc", "slot", "sr"):
+        assert sum(float(getattr(part, name)) for part in parts) == pytest.approx(float(getattr(whole, name)))
+
+
 def test_slot_head_refuses_longer_labels() -> None:
     check_slots([Track("a", (), "ABC1234")], 7)
     with pytest.raises(InputError, match="ABC12345 of track b has 8 characters, the slot head 7"):
@@ -82,6 +112,13 @@ def test_learning_rates() -> None:
     assert 0 < peak < 40
     assert rates[0] == pytest.approx(1e-4) and rates[-1] == pytest.approx(1e-5)
     assert rates[: peak + 1] == sorted(rates[: peak + 1]) and rates[peak:] == sorted(rates[peak:], reverse=True)
+
+
+def test_cosine_warms_up_shortly_and_falls_to_nearly_nothing() -> None:
+    rates = [learning_rate(TrainConfig(lr=1e-3, schedule="cosine"), i / 1000, 0) for i in range(1001)]
+    assert rates[0] == pytest.approx(1e-4) and rates[20] == pytest.approx(1e-3) and rates[-1] == pytest.approx(1e-5)
+    assert rates[510] == pytest.approx((1e-3 + 1e-5) / 2), "halfway between the peak and the end"
+    assert rates[:21] == sorted(rates[:21]) and rates[20:] == sorted(rates[20:], reverse=True)
 
 
 def test_plateau_waits_its_patience_again_after_each_fall() -> None:
@@ -142,6 +179,11 @@ def test_another_configuration_is_named_setting_by_setting() -> None:
     with pytest.raises(InputError, match=r"train.lr: 0.001 then, 0.0005 now") as caught:
         check_same_config(then, load_config(["cpu"], ["train.lr=5e-4"]), Path("run"))
     assert "model" not in str(caught.value)
+    # A state of an older version, which did not have the setting: what counts is the default.
+    del then["train"]["ema"]
+    check_same_config(then, load_config(["cpu"]), Path("run"))
+    with pytest.raises(InputError, match=r"train.ema: 0.0 then, 0.9 now"):
+        check_same_config(then, load_config(["cpu"], ["train.ema=0.9"]), Path("run"))
 
 
 def test_run_folder_describes_itself_and_is_not_overwritten(tmp_path: Path) -> None:

@@ -17,11 +17,11 @@ import torch
 from training_case import TINY, make_data
 
 from lpr.config import Config, load_config
-from lpr.data.splits import split_tracks
+from lpr.data.splits import HeldOut, split_tracks
 from lpr.decode.records import read_predictions
 from lpr.model import checkpoint
 from lpr.train import main
-from lpr.training import loop
+from lpr.training import loop, step
 from lpr.training.state import read_state
 from lpr.training.stopping import StopRequest
 from lpr.types import InputError
@@ -81,14 +81,14 @@ def test_run_directory_is_complete(straight: Path, data: Path) -> None:
     assert load_config([str(straight / "config.yaml")]) == _config()
     assert {p.name for p in straight.iterdir()} == {
         "config.yaml", "versions.json", "split.json", "log.csv", "tb", "best", "last.pt", "val_predictions.jsonl",
-        ".lock",
+        ".lock", "pictures",
     }  # fmt: skip
     assert [row["epoch"] for row in _rows(straight)] == ["1", "2"]
     assert list((straight / "tb").glob("events.*"))
     split = json.loads((straight / "split.json").read_text())
     best = checkpoint.load(straight)
-    assert best.split == (frozenset(split["select"]), frozenset(split["calibrate"]))
-    assert best.calibration is not None and best.calibration["method"] == "constrained/sequence"
+    assert best.split == HeldOut.from_dict(split)
+    assert best.calibration is not None and best.calibration["method"] == "constrained/sequence/2"
     held_out = len(split["select"]) + len(split["calibrate"])
     predictions = read_predictions(straight / "val_predictions.jsonl")
     assert len(predictions) == held_out == 4
@@ -287,12 +287,12 @@ def test_resume_refuses_other_configuration_and_other_data(straight: Path, data:
 def test_non_finite_loss_stops_with_its_cause_and_keeps_the_last_state(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = loop.compute_losses
+    original = step.compute_losses
 
-    def poisoned(outputs: Any, *args: Any) -> Any:
+    def poisoned(outputs: Any, *args: Any, **more: Any) -> Any:
         if outputs.logits.requires_grad and loop_step() == 4:
             outputs.logits.data[0, 0, 0] = float("nan")
-        return original(outputs, *args)
+        return original(outputs, *args, **more)
 
     count = 0
 
@@ -301,7 +301,7 @@ def test_non_finite_loss_stops_with_its_cause_and_keeps_the_last_state(
         count += 1
         return count
 
-    monkeypatch.setattr(loop, "compute_losses", poisoned)
+    monkeypatch.setattr(step, "compute_losses", poisoned)
     run = tmp_path / "run"
     with pytest.raises(InputError, match="not finite at step 4 ") as caught:
         loop.train(_config("train.checkpoint_minutes=1e-9"), data, run)

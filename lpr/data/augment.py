@@ -7,15 +7,14 @@ shuffle: both make characters that do not exist.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..config import StrengthName
+from .effects import Effects, before_camera, drop_pixels
 from .images import Image, as_image
-
-StrengthName = Literal["none", "light", "aggressive"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +24,7 @@ class Strength:
     `perspective`: how far each corner may move, as a share of the side. `brightness`: added, as a share of 255.
     `contrast`, `gamma`, `colour`: factors up to 1 + value and down to its inverse (colour: each channel its own).
     `noise`: largest standard deviation in grey levels. `blur`: longest motion as a share of the width.
-    `*_prob`: how often the operation is applied at all.
+    `*_prob`: how often the operation is applied at all. `effects`: weather, dirt and colour, where there are any.
     """
 
     rotation_deg: float
@@ -39,15 +38,29 @@ class Strength:
     blur: float
     blur_prob: float
     jpeg_prob: float
+    effects: Effects | None = None
 
 
-#: Phase 1 is trained with "aggressive", phase 2 with "light", validation with "none". Perspective and blur are bounded
-#: by 6 px a character: at 48 px width, 0.05 moves a corner by 2.4 px and smears by half a character at most.
+#: Tracks of LR frames are trained with "aggressive" (phase 1) and "light" (phase 2); validation sees "none".
+#: Perspective and blur are bounded by 6 px a character: at 48 px width, 0.05 moves a corner by 2.4 px and smears by
+#: half a character at most. "medium" and "heavy" are for photographs, which are larger, cleaner and fewer.
 STRENGTHS: dict[StrengthName, Strength] = {
     "none": Strength(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0),
     "light": Strength(2, 0.03, 0.08, 0.15, 0.15, 0.05, 6, 0.3, 0.03, 0.15, 0.15),
+    "medium": Strength(
+        7, 0.04, 0.15, 0.2, 0.25, 0.05, 10, 0.3, 0.03, 0.2, 0.25,
+        Effects(shadow_prob=0.15, highlight_prob=0.1, dirt_prob=0.1, rain_prob=0.08, soft_blur=0.04, soft_blur_prob=0.2,
+                dropout_prob=0.1, hue_deg=5, saturation=0.1, grey_prob=0.1),
+    ),
+    "heavy": Strength(
+        15, 0.05, 0.3, 0.3, 0.4, 0.08, 12, 0.4, 0.03, 0.3, 0.4,
+        Effects(shadow_prob=0.3, highlight_prob=0.2, dirt_prob=0.2, rain_prob=0.15, soft_blur=0.05, soft_blur_prob=0.3,
+                dropout_prob=0.2, hue_deg=10, saturation=0.2, grey_prob=0.2),
+    ),
     "aggressive": Strength(5, 0.05, 0.2, 0.4, 0.4, 0.12, 14, 0.5, 0.06, 0.3, 0.4),
-}
+}  # fmt: skip
+#: Up to this angle a turned plate stays within its crop, whose margin is a tenth of its width.
+LEVEL_DEG = 5
 JPEG_QUALITY = (30, 70)
 #: Width of LR crops of Scenario B and the test set, px.
 LR_WIDTH_PX = (35, 60)
@@ -58,11 +71,13 @@ class Geometry:
     """How the plate of one track is turned: applied alike to crops of any size.
 
     `rotation_deg`: about the middle, positive is counter-clockwise. `corners`: shift of the top-left, top-right,
-    bottom-right and bottom-left corner as (x, y) shares of width and height.
+    bottom-right and bottom-left corner as (x, y) shares of width and height. `grows`: the crop becomes as large as the
+    box around the turned plate, as a detector would cut it; else it keeps its size.
     """
 
     rotation_deg: float = 0.0
     corners: tuple[tuple[float, float], ...] = ((0.0, 0.0),) * 4
+    grows: bool = False
 
     @property
     def is_identity(self) -> bool:
@@ -75,25 +90,30 @@ def draw_geometry(rng: np.random.Generator, strength: StrengthName) -> Geometry:
     row = STRENGTHS[strength]
     angle, *shifts = rng.uniform(-1, 1, 9).tolist()
     corners = tuple((row.perspective * shifts[i], row.perspective * shifts[i + 4]) for i in range(4))
-    return Geometry(row.rotation_deg * angle, corners)
+    return Geometry(row.rotation_deg * angle, corners, grows=row.rotation_deg > LEVEL_DEG)
 
 
 def augment(image: Image, geometry: Geometry, rng: np.random.Generator, strength: StrengthName) -> Image:
     """Turn a crop by `geometry`, then change its light, noise, sharpness and compression at random.
 
-    uint8 (H, W, 3) RGB of any size -> the same shape. With strength "none" and no geometry, the image itself.
+    uint8 (H, W, 3) RGB of any size -> the same shape, or a larger one where the geometry grows. With strength "none"
+    and no geometry, the image itself.
     """
     row = STRENGTHS[strength]
     if not geometry.is_identity:
         image = _warp(image, geometry)
     if strength == "none":
         return image
+    if row.effects:
+        image = before_camera(image, row.effects, rng)
     u = rng.random(12)
     if u[0] < row.blur_prob:
         image = _motion_blur(image, length_px=u[1] * row.blur * image.shape[1], angle_deg=180 * u[2])
     image = _change_light(image, row, 2 * u[3:9] - 1)
     if u[9] < row.noise_prob:
         image = _add_noise(image, rng, sigma=u[10] * row.noise)
+    if row.effects:
+        image = drop_pixels(image, row.effects, rng)
     if u[11] < row.jpeg_prob:
         image = _jpeg(image, int(rng.integers(JPEG_QUALITY[0], JPEG_QUALITY[1] + 1)))
     return image
@@ -134,6 +154,12 @@ def _warp(image: Image, geometry: Geometry) -> Image:
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]], dtype=np.float32)
     moved = (corners + np.array(geometry.corners, dtype=np.float32)) * size
     target = (moved - size / 2) @ turn + size / 2
+    if geometry.grows:
+        # The plate's own corners, a twentieth inside the crop's, shall stay in the picture.
+        plate = target + 0.05 * (target[[2, 3, 0, 1]] - target)
+        low, high = np.minimum(plate.min(axis=0), 0), np.maximum(plate.max(axis=0), size)
+        target = target - low
+        width, height = np.ceil(high - low).astype(int).tolist()
     matrix = cv2.getPerspectiveTransform(source, target.astype(np.float32))
     # The border repeats the car body around the plate; black corners would be a mark of augmented samples.
     return as_image(cv2.warpPerspective(image, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE))

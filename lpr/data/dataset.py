@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from ..config import Config
+from ..config import Config, StrengthName
 from ..types import InputError, Problem, Track
 from .augment import Geometry, augment, degrade_hr, draw_geometry
 from .images import Image, preprocess, read_image
 from .labels import encode_label
+from .sources import mix_shares
 
 SampleKind = Literal["lr", "hr", "hr_degraded"]
 
 # First words of the seeds, so that geometry and photometry never draw the same numbers.
-_GEOMETRY, _PHOTOMETRY, _ORDER = 1, 2, 3
+_GEOMETRY, _PHOTOMETRY, _LR_ORDER, _HR_ORDER, _CLEAN, _MIX = 1, 2, 3, 4, 5, 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class FrameDataset(Dataset[Any]):
     def __init__(self, tracks: Sequence[Track], config: Config, *, train: bool) -> None:
         self.tracks = tracks
         self.config = config
-        self.strength = config.augment.strength if train else "none"
+        self.train = train
         self.super_resolution = train and config.model.super_resolution
         self.targets = [
             torch.tensor(encode_label(track.text or "", config.model.alphabet), dtype=torch.int64) for track in tracks
@@ -64,23 +66,27 @@ class FrameDataset(Dataset[Any]):
             image = read_image((track.lr if sample.kind == "lr" else track.hr)[sample.frame].path)
         except InputError as error:
             return error.problem
-        images = self._pictures(image, sample)
+        images = self._pictures(image, sample, self._strength(track))
         return {
             **{name: torch.from_numpy(array) for name, array in images.items()},
             "target": self.targets[sample.track],
             "track": sample.track,
         }
 
-    def _pictures(self, image: Image, sample: Sample) -> dict[str, Image]:
+    def _strength(self, track: Track) -> StrengthName:
+        augment = self.config.augment
+        return augment.sources.get(track.source, augment.strength) if self.train else "none"
+
+    def _pictures(self, image: Image, sample: Sample, strength: StrengthName) -> dict[str, Image]:
         config = self.config.input
-        geometry = draw_geometry(_generator(_GEOMETRY, *sample.seed[:3]), self.strength)
+        geometry = draw_geometry(_generator(_GEOMETRY, *sample.seed[:3]), strength)
         rng = _generator(_PHOTOMETRY, *sample.seed, sample.frame, sample.kind != "lr")
         if sample.kind != "hr_degraded":
-            return {"image": preprocess(augment(image, geometry, rng, self.strength), config)}
+            return {"image": preprocess(augment(image, geometry, rng, strength), config)}
         image = augment(image, geometry, rng, "none")
         low = degrade_hr(image, rng)
         if not self.super_resolution:
-            return {"image": preprocess(augment(low, Geometry(), rng, self.strength), config)}
+            return {"image": preprocess(augment(low, Geometry(), rng, strength), config)}
         # The target is the same moment in the same light: a change of light here would have to be guessed back.
         double = config.model_copy(update={"height": 2 * config.height, "width": 2 * config.width})
         return {"image": preprocess(low, config), "sr_target": preprocess(image, double)}
@@ -96,43 +102,84 @@ def epoch_samples(
 ) -> list[Sample]:
     """The samples of one training epoch, in order; a function of `config.train.seed` and `epoch` alone.
 
-    Every LR frame of every track in random order, with HR samples spread evenly between them so that they make up
+    `config.data.mix` gives every source its share of the positions, at random places. Within a source (without a mix
+    all tracks are one) every LR frame is shown once in random order before any is shown again, over the epochs too
+    where `config.data.epoch_samples` makes them shorter. HR samples are spread evenly between them so that they make up
     `config.data.hr_share` of all (none where no track has HR frames or `config.data.hr_frames` is "none").
 
     `hr_share`, the curriculum's, maps a position in the epoch to the share wanted there. The epoch keeps its length:
     a larger share leaves LR frames out, and the larger it is, the fewer of its HR samples are degraded: none at 1.
     """
-    lr = [(t, f) for t, track in enumerate(tracks) for f in range(len(track.lr))]
-    hr = [(t, f) for t, track in enumerate(tracks) for f in range(len(track.hr))]
-    if not lr:
-        raise InputError("there is no LR frame to train on", fix="track folders need lr-001.png ...")
-    if config.data.hr_frames == "none":
-        hr = []
-    base = config.data.hr_share if hr else 0.0
-    total = round(len(lr) / (1 - base)) if base < 1 else len(hr)
-    shares = np.full(total, base)
-    if hr_share is not None and hr:
-        shares = np.clip([hr_share(i) for i in range(total)], 0.0, 1.0)
-    # A position is HR where the running sum of the shares passes the next half: evenly spread, exact in number.
-    is_hr = np.diff(np.floor(np.cumsum(shares) + 0.5), prepend=0.0) > 0
+    shares = mix_shares(config, tracks)
+    pools = [_Pool(tracks, config, number, name) for number, name in enumerate(shares or [None])]
+    total = config.data.epoch_samples or sum(pool.length for pool in pools)
+    # Rounding the running sum gives every source its share to within one sample, and all together `total`.
+    ends = np.round(total * np.cumsum(list(shares.values()) or [1.0])).astype(int)
+    owner = np.repeat(np.arange(len(pools)), np.diff(ends, prepend=0))
+    if len(pools) > 1:
+        owner = _generator(_MIX, config.train.seed, epoch).permutation(owner)
+    samples: list[Sample | None] = [None] * total
+    for pool in pools:
+        places = np.flatnonzero(owner == pool.number)
+        for place, sample in zip(places.tolist(), pool.samples(places, epoch, hr_share), strict=True):
+            samples[place] = sample
+    return [sample for sample in samples if sample is not None]
 
-    rng = _generator(_ORDER, config.train.seed, epoch)
-    lr_order, hr_order = rng.permutation(len(lr)), rng.permutation(len(hr))
-    clean_in_base = {"none": 0.0, "as_is": 1.0, "degraded": 0.0, "both": 0.5}[config.data.hr_frames]
-    above_base = np.maximum(shares - base, 0.0) / max(1.0 - base, 1e-9)
-    is_clean = rng.random(total) < clean_in_base + (1.0 - clean_in_base) * above_base
 
-    samples: list[Sample] = []
-    taken = {False: 0, True: 0}
-    for position in range(total):
-        from_hr = bool(is_hr[position])
-        pool, order = (hr, hr_order) if from_hr else (lr, lr_order)
-        draw, place = divmod(taken[from_hr], len(pool))
-        taken[from_hr] += 1
-        track, frame = pool[order[place]]
-        kind: SampleKind = "lr" if not from_hr else "hr" if is_clean[position] else "hr_degraded"
-        samples.append(Sample(track, frame, kind, (config.train.seed, epoch, track, draw)))
-    return samples
+class _Pool:
+    """The frames of one source (or of all, `source` None), which are gone through without replacement."""
+
+    def __init__(self, tracks: Sequence[Track], config: Config, number: int, source: str | None) -> None:
+        mine = [(t, track) for t, track in enumerate(tracks) if source is None or track.source == source]
+        self.number = number
+        self.config = config
+        self.lr = [(t, f) for t, track in mine for f in range(len(track.lr))]
+        self.hr = [(t, f) for t, track in mine for f in range(len(track.hr))]
+        if not self.lr:
+            raise InputError("there is no LR frame to train on", fix="track folders need lr-001.png ...")
+        if config.data.hr_frames == "none":
+            self.hr = []
+        self.hr_share = config.data.hr_share if self.hr else 0.0
+        #: Samples that show every LR frame once.
+        self.length = round(len(self.lr) / (1 - self.hr_share)) if self.hr_share < 1 else len(self.hr)
+
+    def samples(self, places: NDArray[np.intp], epoch: int, hr_share: Callable[[int], float] | None) -> list[Sample]:
+        """One sample for each of `places`, the positions in the epoch that are this source's."""
+        config, base, total = self.config, self.hr_share, len(places)
+        shares = np.full(total, base)
+        if hr_share is not None and self.hr:
+            shares = np.clip([hr_share(place) for place in places.tolist()], 0.0, 1.0)
+        # A sample is HR where the running sum of the shares passes the next half: evenly spread, exact in number.
+        is_hr = np.diff(np.floor(np.cumsum(shares) + 0.5), prepend=0.0) > 0
+
+        seed = config.train.seed
+        clean_in_base = {"none": 0.0, "as_is": 1.0, "degraded": 0.0, "both": 0.5}[config.data.hr_frames]
+        above_base = np.maximum(shares - base, 0.0) / max(1.0 - base, 1e-9)
+        chance = _generator(_CLEAN, seed, epoch, self.number).random(total)
+        is_clean = chance < clean_in_base + (1.0 - clean_in_base) * above_base
+
+        # Earlier epochs took this many; a curriculum, which took other numbers, is over when this begins to matter.
+        hr_before = epoch * int(np.floor(total * base + 0.5))
+        frames = {
+            False: self._frames(self.lr, epoch * total - hr_before, int(np.sum(~is_hr)), _LR_ORDER),
+            True: self._frames(self.hr, hr_before, int(np.sum(is_hr)), _HR_ORDER),
+        }
+        samples: list[Sample] = []
+        for from_hr, clean in zip(is_hr.tolist(), is_clean.tolist(), strict=True):
+            (track, frame), draw = next(frames[from_hr])
+            kind: SampleKind = "lr" if not from_hr else "hr" if clean else "hr_degraded"
+            samples.append(Sample(track, frame, kind, (seed, epoch, track, draw)))
+        return samples
+
+    def _frames(
+        self, frames: Sequence[tuple[int, int]], start: int, count: int, word: int
+    ) -> Iterator[tuple[tuple[int, int], int]]:
+        """`count` frames from place `start` of the endless row of passes over `frames`, each with its pass, from 0."""
+        for place in range(start, start + count):
+            which, within = divmod(place, len(frames))
+            if place == start or within == 0:
+                order = _generator(word, self.config.train.seed, which, self.number).permutation(len(frames))
+            yield frames[order[within]], which - start // len(frames)
 
 
 def collate(batch: Sequence[dict[str, Any] | Problem]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import stat
 import struct
@@ -27,6 +28,9 @@ MAX_SIDE_PX = 10_000
 MAX_AREA_PX = 40_000_000
 #: Larger than any PNG within MAX_AREA_PX that is worth reading; keeps a mistaken video out of memory.
 MAX_FILE_BYTES = 200_000_000
+
+#: Height of either row of a two-row plate, of the crop's: half, and a twentieth more for crops that sit high or low.
+ROW_SHARE = 0.55
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_WITH_ALPHA = (4, 6)
@@ -114,16 +118,19 @@ def decode_image(data: bytes, path: Path | str) -> Image:
 
 
 def preprocess(image: Image, config: InputConfig) -> Image:
-    """Bring a crop to the network's input: grey or RGB, optional equalisation, then resizing.
+    """Bring a crop to the network's input: grey or RGB, optional equalisation, two rows side by side, then resizing.
 
     uint8 (H, W, 3) RGB of any size -> uint8 (C, config.height, config.width), C = config.channels, contiguous. The
-    aspect ratio is not kept: plates of one format have one aspect, and every column counts at 6 px a character.
+    aspect ratio is not kept: plates of one format have one aspect, and every column counts at 6 px a character. Where
+    W / H is below `config.two_rows_below`, see `side_by_side`.
     """
     grey = config.channels == 1
     picture: Any = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if grey else image
     if config.equalize:
         picture = cv2.equalizeHist(picture) if grey else _equalize_luminance(picture)
-    height, width = image.shape[:2]
+    if picture.shape[1] < config.two_rows_below * picture.shape[0]:
+        picture = side_by_side(picture)
+    height, width = picture.shape[:2]
     # AREA averages and so does not alias when shrinking; when growing it would repeat pixels.
     shrinking = config.height * config.width < height * width
     picture = cv2.resize(
@@ -131,6 +138,15 @@ def preprocess(image: Image, config: InputConfig) -> Image:
     )
     # (H, W) -> (1, H, W) or (H, W, 3) -> (3, H, W)
     return as_image(picture[None] if grey else np.ascontiguousarray(picture.transpose(2, 0, 1)))
+
+
+def side_by_side(image: Image) -> Image:
+    """Cut a crop of a two-row plate in the middle and lay the lower row to the right of the upper one.
+
+    uint8 (H, W) or (H, W, 3) -> uint8 (about 0.55 H, 2 W, as before), so that the text reads from left to right.
+    """
+    rows = math.ceil(ROW_SHARE * len(image))
+    return np.concatenate([image[:rows], image[-rows:]], axis=1)
 
 
 def read_frames(track: Track, config: InputConfig) -> tuple[Image, tuple[Frame, ...], tuple[Problem, ...]]:

@@ -67,14 +67,25 @@ def matching(
     formats: Sequence[PlateFormat],
     alphabet: str,
     n: int,
+    weights: Sequence[float] | None = None,
 ) -> NBest:
     """The n plates of `formats` that match `pattern` with the highest fused probability (see `nbest.n_best_fused`)."""
     build_trie(formats, alphabet)  # refuses a format that the alphabet cannot spell
     found = pattern_spellings(pattern, formats, alphabet)
-    return search_tracks([arrays], build_edges(found, alphabet), alphabet, n)[0] if found else NBest((), True, 0.0)
+    if not found:
+        return NBest((), True, 0.0)
+    return search_tracks(
+        [arrays], build_edges(found, alphabet), alphabet, n, weights=None if weights is None else [weights]
+    )[0]
 
 
-def char_probs(arrays: Sequence[Floats], text: str, formats: Sequence[PlateFormat], alphabet: str) -> tuple[float, ...]:
+def char_probs(
+    arrays: Sequence[Floats],
+    text: str,
+    formats: Sequence[PlateFormat],
+    alphabet: str,
+    weights: Sequence[float] | None = None,
+) -> tuple[float, ...]:
     """Per character of `text`, its probability if all the others are right; arrays are cleaned, (T, C) each.
 
     That is the plate's fused probability over the sum of those of all plates that differ from it at most in this
@@ -84,7 +95,7 @@ def char_probs(arrays: Sequence[Floats], text: str, formats: Sequence[PlateForma
         return (0.0,) * len(text)
     # One more step, a sure blank, on which an ended text stands; the same from the back.
     prob = padded([lifted(array) for array in arrays], 1 + max(map(len, arrays)))
-    weight = np.array(fused_weights(None, len(arrays)))[:, None]
+    weight = np.array(fused_weights(weights, len(arrays)))[:, None]
     codes = [alphabet.index(character) + 1 for character in text]
     forwards, backwards = Grower(prob), Grower(prob[::-1])
     rest = np.zeros((*prob.shape[:2], 1))  # that the text behind a position begins at step s, from the back

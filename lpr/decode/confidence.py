@@ -2,10 +2,10 @@
 
 Raw: the probability of the text, summed over alignments, under the track. The five frames of a track are correlated;
 multiplied as if independent they make wrong plates 0.95 sure. So whatever multiplies them is tempered
-by 1 / F, which leaves one frame's worth of evidence:
+so that one frame's worth of evidence is left:
 
     log_prob_sum   P(text) under the normalised mean of the frames' logs, step by step
-    sequence       (product over frames of P(text) under the frame) ^ (1 / F)
+    sequence       product over frames of P(text) under the frame ^ weight, weights summing to 1 (fusion.frame_weights)
 
 Neither is renormalised to the texts that obey a format: it is the posterior within the formats times the share of the
 mass that obeys them at all, so a picture that spells no plate gets little. Over all texts either sums to at most 1 (the
@@ -16,19 +16,23 @@ synthetic tracks the margin to the runner-up raised the AUROC of right against w
 frames and the mass of the formats added nothing to it.
 
 Not a plate: where the text or all plates together are less likely than for nearly every plate read rightly in the fold,
-the confidence is at most NOT_A_PLATE.
+or even the surest frame is less sure, the confidence is at most NOT_A_PLATE. A network that knows plates alone spells
+one in every picture, but in foreign plates, half plates and signs it is never sure of one: entropy tells them best.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..types import InputError
+
+if TYPE_CHECKING:
+    from ..config import ReadConfig
 
 #: The slope stays above this, so that a surer reading never gets a lower confidence.
 LEAST_SLOPE = 1e-3
@@ -50,6 +54,9 @@ NOT_A_PLATE = 0.05
 #: tail says where that is: the tails of log values were about exponential.
 LOST, TAIL = 0.0025, 0.2
 
+#: Share of the plates read rightly whose surest frame shall have more entropy than allowed.
+LOST_UNSURE = 0.01
+
 #: Tracks and right readings from which other curves than Platt's are tried, and thresholds are set.
 ENOUGH, ENOUGH_RIGHT = 60, 40
 
@@ -61,12 +68,14 @@ class Evidence:
     """What is known of a reading before calibration.
 
     raw: see above, in [0, 1]. margin: natural log of its ratio to the runner-up's raw value, at least 0; 0 where the
-    method names none. mass: probability of all plates of the formats together, in [0, 1].
+    method names none. mass: probability of all plates of the formats together, in [0, 1]. entropy: of the surest
+    frame's paths, in nats, at least 0.
     """
 
     raw: float
     margin: float = 0.0
     mass: float = 1.0
+    entropy: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +83,9 @@ class Calibration:
     """confidence = sigmoid(slope * logit(raw) + margin * sqrt(its margin) + intercept); the defaults change nothing.
 
     `knots`: where the sigmoid does not fit, points (sum, confidence) of a rising line that stands in its place.
-    `least_raw`, `least_mass`: below either it is not a plate. `method` names what the raw values came from, as
-    `method_name` spells it: a curve fits one method only. `tracks` and `right` say what it was fitted on.
+    `least_raw`, `least_mass`: below either it is not a plate, nor above `most_entropy` (0: no limit). `method` names
+    what the raw values came from, as `method_name` spells it: a curve fits one method only. `tracks` and `right` say
+    what it was fitted on.
     """
 
     slope: float = 1.0
@@ -87,9 +97,13 @@ class Calibration:
     knots: tuple[tuple[float, float], ...] = ()
     least_raw: float = 0.0
     least_mass: float = 0.0
+    most_entropy: float = 0.0
 
     def apply(self, evidence: Evidence) -> float:
-        """Confidence in [0, 1]; never falls with raw, margin or mass. Raw 0: nothing was read, and it stays 0."""
+        """Confidence in [0, 1]; never falls with raw, margin or mass, nor rises with entropy.
+
+        Raw 0: nothing was read, and it stays 0.
+        """
         if not evidence.raw > 0:
             return 0.0
         found = float(self._curve(_features([evidence]))[0])
@@ -97,7 +111,8 @@ class Calibration:
 
     def is_plate(self, evidence: Evidence) -> bool:
         """Whether the track looks like a plate of the formats at all."""
-        return evidence.raw >= self.least_raw and evidence.mass >= self.least_mass
+        sure = not self.most_entropy or evidence.entropy <= self.most_entropy
+        return sure and evidence.raw >= self.least_raw and evidence.mass >= self.least_mass
 
     def _curve(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         total = x @ np.array([self.slope, self.margin, self.intercept])
@@ -125,6 +140,7 @@ class Calibration:
                 tuple((float(at), float(value)) for at, value in values.get("knots", ())),
                 float(values.get("least_raw", 0.0)),
                 float(values.get("least_mass", 0.0)),
+                float(values.get("most_entropy", 0.0)),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"calibration {dict(values)!r} is not readable: {error!r}") from error
@@ -137,9 +153,10 @@ class Calibration:
         return found
 
 
-def method_name(decoder: str, fusion: str) -> str:
-    """The name of a way to read, which a calibration carries: `constrained/log_prob_sum`."""
-    return f"{decoder}/{fusion}"
+def method_name(read: ReadConfig) -> str:
+    """The name of a way to read, which a calibration carries: `constrained/log_prob_sum`, `constrained/sequence/2`."""
+    focus = f"/{read.focus:g}" if read.fusion == "sequence" and read.focus else ""
+    return f"{read.decoder}/{read.fusion}{focus}"
 
 
 def sharpened(confidence: float, power: float, calibration: Calibration | None) -> float:
@@ -184,6 +201,7 @@ def fit(evidence: Sequence[Evidence], right: Sequence[bool], method: str = "") -
             best,
             least_raw=_least([one.raw for one in good]),
             least_mass=_least([max(one.mass, one.raw) for one in good]),
+            most_entropy=float(np.quantile([one.entropy for one in good], 1 - LOST_UNSURE)),
         )
     return replace(best, method=method, tracks=len(target), right=number)
 

@@ -15,10 +15,10 @@ from .beam import beam, prefix_beam
 from .confidence import NOT_A_PLATE, Calibration, Evidence, method_name, sharpened
 from .constrained import best_paths
 from .ctc import clean, text_log_probs
-from .fusion import VOTES, log_prob_sum
+from .fusion import VOTES, frame_weights, log_prob_sum, path_entropy
 from .greedy import greedy
-from .mass import format_masses
-from .nbest import lifted, n_best_tracks
+from .mass import frame_masses, fused_masses
+from .nbest import fused_weights, lifted, n_best_tracks
 from .trie import fallback_text
 
 if TYPE_CHECKING:
@@ -45,9 +45,9 @@ def decode_track(
 
     With `log_prob_sum` the text is the plate with the highest total probability under the fused frames, not that of
     the best path; with `sequence` it is the plate with the highest product of total probabilities under each frame,
-    whose time axes may be shifted or differ. `runners_up` are so many next ones. Votes are over the frames' own
-    readings and name no runners-up. With the greedy or beam decoder a text may obey no format (`format` None), and
-    `sequence` chooses among the texts that the frames propose.
+    sure frames counting for more; their time axes may be shifted or differ. `runners_up` are so many next ones. Votes
+    are over the frames' own readings and name no runners-up. With the greedy or beam decoder a text may obey no format
+    (`format` None), and `sequence` chooses among the texts that the frames propose.
 
     What the calibration does not take for a plate has a confidence of at most `confidence.NOT_A_PLATE`, and its
     `problems` say so. `read.sharpen` changes confidences only, see `confidence.sharpened`.
@@ -77,8 +77,7 @@ def weigh_track(
     alphabet = posteriors.alphabet
     arrays = [clean(array, alphabet) for array in posteriors.log_probs]
     per_frame = _frame_readings(arrays, posteriors, read, formats)
-    fused = fused_evidence(arrays, read)
-    masses = format_masses(fused, formats, alphabet)
+    fused, weights, masses = fused_evidence(arrays, read, formats, alphabet, posteriors.weights)
     others: tuple[tuple[str, float], ...] = ()
     margin = 0.0
     if read.fusion in VOTES:
@@ -86,7 +85,7 @@ def weigh_track(
         text, raw = VOTES[read.fusion]([r for r in per_frame if r.text and np.isfinite(r.log_prob)])
     else:
         # One more than asked for, so that there is a margin.
-        ranked = _rank(fused, alphabet, read, formats, masses, max(2, 1 + runners_up))
+        ranked = _rank(fused, weights, alphabet, read, formats, masses, max(2, 1 + runners_up))
         (text, raw), others = (ranked[0], ranked[1:]) if ranked else (("", 0.0), ())
         if others and raw > 0:
             margin = float(np.log(raw) - np.log(max(others[0][1], TINY)))
@@ -104,14 +103,32 @@ def weigh_track(
         others[:runners_up],
         format_probs=_shares(masses, formats, read) if len(formats) > 1 else (),
     )
-    return prediction, Evidence(raw, max(margin, 0.0), min(1.0, sum(masses.values())))
+    entropy = min(path_entropy(array) for array in arrays if len(array))
+    return prediction, Evidence(raw, max(margin, 0.0), min(1.0, sum(masses.values())), entropy)
 
 
-def fused_evidence(arrays: Sequence[NDArray[np.float64]], read: ReadConfig) -> list[NDArray[np.float64]]:
-    """The arrays whose geometric mean of probabilities ranks texts: one sum of logs, or each cleaned frame."""
-    if read.fusion == "log_prob_sum" and arrays:
-        return [log_prob_sum(arrays, 1 / len(arrays))]
-    return list(arrays)
+def fused_evidence(
+    arrays: Sequence[NDArray[np.float64]],
+    read: ReadConfig,
+    formats: Sequence[PlateFormat],
+    alphabet: str,
+    given: Sequence[float] = (),
+) -> tuple[list[NDArray[np.float64]], list[float], dict[str, float]]:
+    """The arrays whose weighted geometric mean of probabilities ranks texts, their weights, and the formats' masses.
+
+    From cleaned frames (T, C): one sum of logs, or each frame with its weight, that of `fusion.frame_weights` times
+    the `given` one (see `types.Posteriors`).
+    """
+    fused = [log_prob_sum(arrays, 1 / len(arrays))] if read.fusion == "log_prob_sum" and arrays else list(arrays)
+    masses = frame_masses(fused, formats, alphabet)
+    # Free decoders read what obeys no format, too.
+    spelled = [min(1.0, sum(some)) for some in zip(*masses.values(), strict=True)]
+    constrained = read.decoder == "constrained"
+    focus = read.focus if read.fusion == "sequence" else 0.0
+    weights = frame_weights(fused, spelled if constrained else [1.0] * len(fused), focus)
+    if given and read.fusion == "sequence":
+        weights = fused_weights([a * b for a, b in zip(weights, given, strict=True)], len(fused))
+    return fused, weights, fused_masses(masses, weights)
 
 
 def calibrated(evidence: Evidence, read: ReadConfig, calibration: Calibration | None) -> float:
@@ -124,7 +141,7 @@ def calibrated(evidence: Evidence, read: ReadConfig, calibration: Calibration | 
 
 def serves(calibration: Calibration, read: ReadConfig) -> bool:
     """Whether a calibration was fitted for this way to read; for any other, confidences stay raw."""
-    return calibration.method in ("", method_name(read.decoder, read.fusion))
+    return calibration.method in ("", method_name(read))
 
 
 def share_rest(others: Sequence[tuple[str, float]], raw: float, confidence: float) -> tuple[tuple[str, float], ...]:
@@ -152,6 +169,7 @@ def _frame_readings(
 
 def _rank(
     evidence: Sequence[NDArray[np.float64]],
+    weights: Sequence[float],
     alphabet: str,
     read: ReadConfig,
     formats: Sequence[PlateFormat],
@@ -160,7 +178,9 @@ def _rank(
 ) -> tuple[tuple[str, float], ...]:
     """The best texts with their raw probabilities, best first."""
     if read.decoder == "constrained":
-        (found,) = n_best_tracks([evidence], formats, alphabet, count, weigh_formats=read.format_priors)
+        (found,) = n_best_tracks(
+            [evidence], formats, alphabet, count, weights=[weights], weigh_formats=read.format_priors
+        )
         # With priors, a plate counts by its prior over the mean prior of what the track spells (Bayes' rule).
         factor = _prior_factor(masses, formats) if read.format_priors else 1.0
         return tuple((text, min(1.0, factor * float(np.exp(log_prob)))) for text, log_prob in found.texts)
@@ -171,8 +191,9 @@ def _rank(
     proposed = sorted(texts - {""})
     if not proposed:
         return ()
-    frames = sorted((lifted(array) for array in evidence), key=lambda array: (len(array), array.tobytes()))
-    mean = np.mean([text_log_probs(array[None], proposed, alphabet)[0] for array in frames], axis=0)
+    logs = np.stack([text_log_probs(lifted(array)[None], proposed, alphabet)[0] for array in evidence])  # (F, N)
+    # Sorted, because the order of additions changes the last bit and the order of frames must not.
+    mean = np.sort(logs * np.array(weights)[:, None], axis=0).sum(axis=0)
     ranked = sorted(zip(proposed, np.exp(mean).tolist(), strict=True), key=lambda pair: (-pair[1], pair[0]))
     return tuple(ranked[:count])
 

@@ -1,6 +1,7 @@
 """Fusion of the frames of a track: votes over their readings, or the sum of their log-probabilities step by step.
 
-The product of the frames' probabilities of whole texts (`sequence`) is a search of its own: `nbest.n_best_fused`.
+The product of the frames' probabilities of whole texts (`sequence`) is a search of its own, `nbest.n_best_fused`, in
+which sure frames count for more, see `frame_weights`.
 Every method gives the same result for any order of the frames. A vote's score is no probability until calibrated.
 """
 
@@ -14,6 +15,14 @@ from numpy.typing import NDArray
 
 from ..types import InputError, Reading
 from .ctc import FLOOR
+
+#: Entropy of a frame, nats, far below which it makes no difference. Ratios of entropies count above it, not differences
+#: (e^-entropy read synthetic tracks as well): where every frame is a blur, none shall silence the others.
+EVEN = 2.0
+
+#: Power of a frame's mass in its weight. A frame of nothing but sure blanks (mass e^-50) counts e^-5; among blurs,
+#: whose masses of e^-5 to e^-9 are chance, the whole mass would let one silence the others.
+BLIND = 0.1
 
 
 def majority_vote(readings: Sequence[Reading]) -> tuple[str, float]:
@@ -77,6 +86,27 @@ VOTES: dict[str, Callable[[Sequence[Reading]], tuple[str, float]]] = {
 
 #: Every value of `read.fusion`.
 METHODS = ("log_prob_sum", "sequence", *VOTES)
+
+
+def path_entropy(log_probs: NDArray[np.float64]) -> float:
+    """Entropy in nats of the paths through cleaned (T, C) log-posteriors: the sum over the steps; at least 0."""
+    return max(0.0, -float((np.exp(log_probs) * log_probs).sum()))
+
+
+def frame_weights(log_probs: Sequence[NDArray[np.float64]], masses: Sequence[float], focus: float) -> list[float]:
+    """Weights of F frames in the product of their likelihoods: mass^BLIND / (1 + entropy / EVEN)^focus, summing to 1.
+
+    log_probs: cleaned, (T, C) each; the entropy of a frame is that of its paths, the sum over its steps, in nats.
+    masses: (F,) share of each frame's probability that spells plates at all, so that a frame which is sure to see
+    nothing has hardly a say. A frame's likelihoods already tell less the less sure it is, but an unsure frame is more
+    often wrong than it says. Where focus is 0, or no frame has any mass, all weigh alike.
+    """
+    if focus == 0 or not any(masses):
+        return [1 / max(1, len(log_probs))] * len(log_probs)
+    entropies = map(path_entropy, log_probs)
+    shares = [mass**BLIND / (1 + entropy / EVEN) ** focus for mass, entropy in zip(masses, entropies, strict=True)]
+    total = fsum(shares)
+    return [share / total for share in shares]
 
 
 def _winner(readings: Sequence[Reading], weight: Callable[[list[float]], float]) -> tuple[str, list[float]]:

@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..formats import PlateFormat
 from .bounds import Floats
-from .nbest import fused_weights, lifted, padded
+from .nbest import lifted, padded
 from .trie import build_trie
 
 
-def format_masses(
-    arrays: Sequence[Floats],
-    formats: Sequence[PlateFormat],
-    alphabet: str,
-    weights: Sequence[float] | None = None,
-) -> dict[str, float]:
-    """Per format the weighted geometric mean, over cleaned arrays (T, C), of the mass that obeys it; in [0, 1].
+def frame_masses(
+    arrays: Sequence[Floats], formats: Sequence[PlateFormat], alphabet: str
+) -> dict[str, NDArray[np.float64]]:
+    """Per format the share of each frame's probability that obeys it, (F,) in [0, 1]; arrays are cleaned, (T, C)."""
+    if not arrays:
+        return {plate_format.name: np.zeros(0) for plate_format in formats}
+    prob = padded([lifted(array) if len(arrays) > 1 else array for array in arrays], max(map(len, arrays)))
+    return {one.name: _masses(prob, one, alphabet) for one in formats}
+
+
+def fused_masses(masses: Mapping[str, NDArray[np.float64]], weights: Sequence[float]) -> dict[str, float]:
+    """Per format the weighted geometric mean of its `frame_masses`; in [0, 1]. Weights sum to 1; no frame gives 0.
 
     Formats without a text in common have masses that sum to at most 1; the rest obeys none of them. A plate's fused
     probability (`nbest`) is never above its format's mass, by Hölder's inequality.
     """
-    if not arrays:
-        return {plate_format.name: 0.0 for plate_format in formats}
-    prob = padded([lifted(array) if len(arrays) > 1 else array for array in arrays], max(map(len, arrays)))
-    shares = np.array(fused_weights(weights, len(arrays)))
+    shares = np.asarray(weights, np.float64)
+    used = shares > 0
+    if not used.any():
+        return dict.fromkeys(masses, 0.0)
     with np.errstate(divide="ignore"):
-        logs = {one.name: (np.log(_masses(prob, one, alphabet)) * shares)[shares > 0] for one in formats}
+        logs = {name: np.log(values[used]) * shares[used] for name, values in masses.items()}
     # Sorted, because the order of additions changes the last bit and the order of frames must not.
     return {name: float(np.exp(np.sort(log).sum())) for name, log in logs.items()}
 

@@ -28,6 +28,10 @@ WIDTHS = (8, 64, 256)
 #: stood 3.9 above it at width 64 and 2.6 at 512, while readable tracks stood within 1.5 and were proven.
 GIVE_UP = 1.5
 
+#: Nor is it where width 64 left more than this share of the gap that width 8 had: of 1,500 tracks and frames, from real
+#: networks to noise, those that 256 proved had at most 0.42 of it left. Nearly flat posteriors never prove.
+STALLED = 0.45
+
 #: Sums of products in float64 differ by rounding; logs within this of each other count as equal.
 SLACK = 1e-9
 
@@ -186,11 +190,14 @@ def _search(
     left = np.arange(len(tracks))
     search = _Batch(prob, weight, edges)
     worst = np.full(len(left), -np.inf)  # log-probability of the n-th best plate so far, or -inf
+    gap = np.full(len(left), np.inf)  # how far the bound on what was missed stands above it
     for width in widths:
         values, codes, missed = search.run(n, width, worst)
         worst = values[:, n - 1]
         exact = missed <= worst + SLACK
-        hopeless = (missed > worst + GIVE_UP) & (worst > -np.inf) & (width >= WIDTHS[1])
+        before, gap = gap, np.full(len(left), np.inf)
+        np.subtract(missed, worst, out=gap, where=worst > -np.inf)
+        hopeless = (gap > np.minimum(GIVE_UP, STALLED * before)) & (gap < np.inf) & (width >= WIDTHS[1])
         done = exact | hopeless | (width == widths[-1])
         for row in np.flatnonzero(done):
             index = int(left[row])
@@ -206,7 +213,7 @@ def _search(
             results[index] = NBest(tuple(texts), bool(exact[row]), float(np.exp(missed[row])))
         if done.all():
             break
-        left, worst = left[~done], worst[~done]
+        left, worst, gap = left[~done], worst[~done], gap[~done]
         search = search.narrowed(np.flatnonzero(~done))
     return results
 

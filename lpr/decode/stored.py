@@ -18,8 +18,8 @@ import numpy as np
 
 from ..config import Config, load_config, parse_config
 from ..files import atomic_path
-from ..formats import PlateFormat, load_formats
-from ..types import InputError, Posteriors, Prediction, Problem
+from ..formats import AUTO, PlateFormat, load_format
+from ..types import InputError, Posteriors, Prediction, Problem, UsageError
 from .confidence import Calibration
 from .decode import decode_track, serves
 from .records import audit_record
@@ -55,14 +55,29 @@ class Decoder:
         prediction = decode_track(posteriors, self.config.read, self.formats, self.calibration)
         return replace(prediction, problems=(*problems, *prediction.problems))
 
-    def with_settings(self, settings: Sequence[str]) -> Decoder:
-        """The same with `read.key=value` overrides; InputError for any other key."""
+    def with_settings(self, settings: Sequence[str], formats: Sequence[str] = ()) -> Decoder:
+        """The same with `read.key=value` overrides; InputError for any other key.
+
+        formats: names of those to read, or `auto`: all that it carries, weighed by their priors.
+        """
+        if AUTO in formats:
+            if len(formats) > 1:
+                raise UsageError(f"--format {' '.join(formats)}: {AUTO} stands for all formats, name it alone")
+            formats = [one.name for one in self.formats]
+            settings = ["read.format_priors=true", *settings]
+        if formats:
+            settings = [f"read.formats={json.dumps(list(formats))}", *settings]
         if foreign := [setting for setting in settings if not setting.strip().startswith("read.")]:
             raise InputError(f"--set {foreign[0]}: a checkpoint fixes all settings but read.*")
         config = load_config(settings=settings, base=self.config)
-        # A checkpoint carries its own formats; configs/formats is asked only for others.
-        same = config.read.formats == self.config.read.formats
-        return replace(self, config=config, formats=self.formats if same else load_formats(config.read.formats))
+        carried = {one.name: one for one in self.formats}
+
+        def find(name: str) -> PlateFormat:
+            # A checkpoint carries its own formats; files are asked only for others, and where one is named anew.
+            own = name in self.config.read.formats or not name.endswith(".yaml")
+            return (carried.get(Path(name).name.removesuffix(".yaml")) if own else None) or load_format(name)
+
+        return replace(self, config=config, formats=tuple(map(find, config.read.formats)))
 
 
 class PosteriorsFile:
@@ -84,6 +99,7 @@ class PosteriorsFile:
                 "track_id": posteriors.track_id,
                 "steps": [len(array) for array in arrays],
                 "files": list(posteriors.files),
+                "weights": list(posteriors.weights),
                 "problems": [asdict(problem) for problem in problems],
             }
         )
@@ -150,6 +166,7 @@ class StoredPosteriors:
                         raise ValueError(f"track {row['track_id']} has shape {stacked.shape}")
                     arrays = tuple(np.split(stacked, ends[:-1])) if len(ends) else ()
                     problems = tuple(Problem(**problem) for problem in row["problems"])
-                    yield Posteriors(row["track_id"], arrays, self.alphabet, tuple(row["files"])), problems
+                    weights = tuple(map(float, row.get("weights", ())))
+                    yield Posteriors(row["track_id"], arrays, self.alphabet, tuple(row["files"]), weights), problems
         except (OSError, zipfile.BadZipFile, KeyError, TypeError, ValueError) as error:
             raise InputError(f"is damaged: {error}", where=self.path, fix=_REMEDY) from error

@@ -49,9 +49,14 @@ def build_trie(formats: Sequence[PlateFormat], alphabet: str) -> Trie:
         InputError: no template, or one with a position that the alphabet cannot spell.
     """
     for plate_format in formats:
-        for template in plate_format.templates:
-            template_mask(template, alphabet)  # says which position of which template cannot be spelled
+        _check(plate_format.templates, alphabet)
     return trie_of(spellings(formats), alphabet)
+
+
+@lru_cache(maxsize=64)
+def _check(templates: tuple[str, ...], alphabet: str) -> None:
+    for template in templates:
+        template_mask(template, alphabet)  # says which position of which template cannot be spelled
 
 
 @lru_cache(maxsize=64)

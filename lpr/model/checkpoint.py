@@ -23,10 +23,11 @@ from torch import Tensor
 
 from .. import __version__
 from ..config import Config, parse_config
+from ..data.splits import HeldOut
 from ..files import write_bytes
 from ..formats import PlateFormat, load_formats
 from ..types import InputError
-from .recogniser import AUXILIARY, Recogniser, build_recogniser
+from .recogniser import AUXILIARY, GROWN, Recogniser, build_recogniser
 
 FILE_NAME = "model.safetensors"
 _REMEDY = "train one with python -m lpr.train, or copy the file again"
@@ -36,8 +37,8 @@ _REMEDY = "train one with python -m lpr.train, or copy the file again"
 class Checkpoint:
     """A loaded checkpoint; `model` is in evaluation mode.
 
-    calibration: what lpr.decode.confidence.Calibration.from_dict takes, or None. hash: see `model_hash`. split: (select
-    texts, calibrate texts) that were held out of training, or None. figures: how it was trained and what it reached.
+    calibration: what lpr.decode.confidence.Calibration.from_dict takes, or None. hash: see `model_hash`. split: the
+    texts that were held out of training, or None. figures: how it was trained and what it reached.
     """
 
     model: Recogniser
@@ -47,7 +48,7 @@ class Checkpoint:
     calibration: dict[str, Any] | None
     hash: str
     path: Path
-    split: tuple[frozenset[str], frozenset[str]] | None
+    split: HeldOut | None
     figures: Mapping[str, Any]
 
 
@@ -64,8 +65,8 @@ def model_hash(tensors: Mapping[str, Tensor]) -> str:
 def save(path: Path, model: Recogniser, config: Config, extra: Mapping[str, Any]) -> str:
     """Write a checkpoint atomically; returns its model hash.
 
-    extra: JSON values beside the standard ones: calibration (dict or None), split ({"select": [texts], "calibrate":
-    [texts]} or None), figures (dict). InputError if the file cannot be written.
+    extra: JSON values beside the standard ones: calibration (dict or None), split (what
+    HeldOut.to_dict gives, or None), figures (dict). InputError if the file cannot be written.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     formats = load_formats(config.read.formats)
@@ -140,7 +141,9 @@ def load(path: Path | str, device: torch.device | str = "cpu") -> Checkpoint:
     split = _entry(metadata, "split", dict, path, optional=True)
     held_out = None
     if split is not None:
-        held_out = frozenset(_texts(split, "select", path)), frozenset(_texts(split, "calibrate", path))
+        # Older checkpoints have no test fold.
+        split = {"test": [], **split}
+        held_out = HeldOut(*(frozenset(_texts(split, name, path)) for name in HeldOut._fields))
     classes = len(alphabet) + 1
     if (rows := tensors.get("classifier.weight")) is not None and len(rows) != classes:
         raise InputError(
@@ -166,17 +169,26 @@ def load(path: Path | str, device: torch.device | str = "cpu") -> Checkpoint:
     )
 
 
-def load_tensors(model: Recogniser, tensors: Mapping[str, Tensor], path: Path, *, auxiliary: bool = True) -> None:
+def served_formats(path: Path) -> tuple[str, ...]:
+    """The names of the formats that a checkpoint file was trained for; InputError as for `load`."""
+    return tuple(_format(values, path).name for values in _entry(_read(path)[1], "formats", list, path))
+
+
+def load_tensors(model: Recogniser, tensors: Mapping[str, Tensor], path: Path, *, later_phase: bool = False) -> None:
     """Copy `tensors` into `model`; InputError names the first key or shape that does not fit.
 
-    auxiliary: whether the training-only heads must fit too; a later phase may add or drop them.
+    later_phase: `model` may have other training-only heads than the network that `tensors` come from, and blocks that
+    that one lacks, which begin as the identity.
     """
     wanted = model.state_dict()
 
     def counts(name: str) -> bool:
-        return auxiliary or not name.startswith(AUXILIARY)
+        return not (later_phase and name.startswith(AUXILIARY))
 
-    missing = [name for name in wanted if counts(name) and name not in tensors]
+    def may_be_new(name: str) -> bool:
+        return later_phase and name.startswith(GROWN)
+
+    missing = [name for name in wanted if counts(name) and name not in tensors and not may_be_new(name)]
     unknown = [name for name in tensors if counts(name) and name not in wanted]
     if missing or unknown:
         what = f"lacks {missing[0]!r}" if missing else f"holds {unknown[0]!r}, which its network has no place for"

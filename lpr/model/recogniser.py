@@ -12,6 +12,8 @@ from ..config import Config
 from ..formats import PlateFormat, load_formats, worst_case_steps
 from ..types import InputError
 from .backbones import build_backbone
+from .blocks import MixingBlock
+from .stn import SpatialTransformer
 from .superres import SuperResolutionHead
 
 #: Least standard deviation, of the range 0..1, that standardising a picture divides by: a black or blank crop's sensor
@@ -20,6 +22,9 @@ MIN_CONTRAST = 8 / 255
 
 #: Weights under these names serve training only; a later phase may add or drop them.
 AUXILIARY = ("slot_head.", "sr_head.")
+
+#: Weights under these names start as the identity; a later phase may add them and reads as well as before.
+GROWN = ("backbone.residual.", "mixing.", "stn.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,9 @@ class SlotHead(nn.Module):
 
 
 class Recogniser(nn.Module):
-    """Backbone, bidirectional LSTM, linear classifier; optional slot and super-resolution heads for training.
+    """Spatial transformer where asked for, backbone, bidirectional LSTM or self-attention, linear classifier.
+
+    Slot and super-resolution heads serve training, where asked for.
 
     Pictures are uint8 (B, C, H, W); scaling and standardising happen inside, so that training, reading and export
     cannot differ. `steps` is T, `slots` L.
@@ -67,6 +74,13 @@ class Recogniser(nn.Module):
     def __init__(self, config: Config, formats: Sequence[PlateFormat]) -> None:
         super().__init__()
         size, settings = config.input, config.model
+        if settings.stn and settings.super_resolution:
+            raise InputError(
+                "the super-resolution head would draw the plate where the spatial transformer has moved it from",
+                where="model.stn",
+                fix="--set model.super_resolution=false, or model.stn=false",
+            )
+        self.stn = SpatialTransformer(size.channels, size.height, size.width) if settings.stn else None
         self.backbone = build_backbone(config)
         with torch.no_grad():
             self.backbone.eval()
@@ -75,20 +89,32 @@ class Recogniser(nn.Module):
         _, depth, rows, self.steps = features.shape
         self.slots = max(f.max_length for f in formats)
         classes = len(settings.alphabet) + 1
-        self.lstm = nn.LSTM(
-            depth * rows,
-            settings.hidden,
-            settings.layers,
-            batch_first=True,
-            bidirectional=True,
-            # torch's dropout acts between LSTM layers and warns where there is only one.
-            dropout=settings.dropout if settings.layers > 1 else 0.0,
+        self.mixing = nn.Sequential(
+            *(MixingBlock(depth * rows, 1, attention=True, dropout=settings.dropout) for _ in range(settings.mixing))
         )
+        width = 2 * settings.hidden
+        self.encoder: nn.Sequential | None = None
+        if settings.sequence == "attention":
+            self.encoder = nn.Sequential(
+                nn.Linear(depth * rows, width),
+                *(MixingBlock(width, 1, attention=True, dropout=settings.dropout) for _ in range(settings.layers)),
+                nn.LayerNorm(width),
+            )
+        else:
+            self.lstm = nn.LSTM(
+                depth * rows,
+                settings.hidden,
+                settings.layers,
+                batch_first=True,
+                bidirectional=True,
+                # torch's dropout acts between LSTM layers and warns where there is only one.
+                dropout=settings.dropout if settings.layers > 1 else 0.0,
+            )
         self.dropout = nn.Dropout(settings.dropout)
-        self.classifier = nn.Linear(2 * settings.hidden, classes)
+        self.classifier = nn.Linear(width, classes)
         self.slot_head: SlotHead | None = None
         if settings.slot_head:
-            self.slot_head = SlotHead(2 * settings.hidden, self.steps, self.slots)
+            self.slot_head = SlotHead(width, self.steps, self.slots)
         self.sr_head: SuperResolutionHead | None = None
         if settings.super_resolution:
             self.sr_head = SuperResolutionHead(early.shape[1], size.width // early.shape[3], size.channels)
@@ -109,10 +135,18 @@ class Recogniser(nn.Module):
         return TrainingOutputs(self.classifier(sequence).float(), slot_logits, sr)
 
     def _sequence(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        if self.stn is not None:
+            pictures = self.stn(pictures)
         early, features = self.backbone(pictures)
         # (B, D, h, T) -> (B, T, D h): every step sees its whole column.
         sequence = features.permute(0, 3, 1, 2).flatten(2)
-        sequence, _ = self.lstm(sequence)
+        # Mixing blocks take a map, here of one row: (B, 1, T, D h).
+        if len(self.mixing):
+            sequence = self.mixing(sequence[:, None])[:, 0]
+        if self.encoder is not None:
+            sequence = self.encoder(sequence[:, None])[:, 0]
+        else:
+            sequence, _ = self.lstm(sequence)
         return self.dropout(sequence), early
 
 

@@ -67,11 +67,15 @@ def build_scene(
         _plate_lamp(part, rng)
     if shade > 0:
         _shadow(scene, rng, shade)
-    base = np.clip(scene, 0, 255).astype(np.uint8)
-    levels = [base]
+    return scene_of(np.clip(scene, 0, 255).astype(np.uint8), (w, h))
+
+
+def scene_of(picture: Image, plate_mm: tuple[int, int]) -> Scene:
+    """The scene that `picture`, 1 px/mm with MARGIN_MM around the plate, shows: with its coarser levels."""
+    levels = [picture]
     for _ in range(3):
-        levels.append(cv2.resize(levels[-1], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))
-    return Scene(tuple(levels), (w, h))
+        levels.append(np.asarray(cv2.resize(levels[-1], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.uint8))
+    return Scene(tuple(levels), plate_mm)
 
 
 def _plate_lamp(part: NDArray[np.float32], rng: np.random.Generator) -> None:

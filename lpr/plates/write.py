@@ -62,6 +62,7 @@ def write_tracks(
     codec: str = "jpeg",
     fonts: Path | None = None,
     workers: int = 0,
+    first: int | None = None,
     progress: bool = True,
 ) -> Path:
     """Write `n` tracks below `out`; returns `out`, or for a test set the path of its truth.
@@ -71,8 +72,8 @@ def write_tracks(
     NAME_synthetic.jsonl (every draw). `letters`: see texts.with_letters.
     `codec` is what Scenario B's frames went through, "jpeg" or "h264". `fonts`:
     a folder of typefaces for formats that are drawn with fonts. `workers` 0 takes one process a core, 1 none beside
-    this one. InputError for a count below 1, unknown hardness, format or codec, and a folder that is not this set's
-    or cannot be written.
+    this one. `first`: make only so many of the `n` now; the same call without it goes on. InputError for a count below 1,
+    unknown hardness, format or codec, and a folder that is not this set's or cannot be written.
     """
     if n < 1:
         raise InputError(f"the number of tracks must be at least 1, not {n}")
@@ -97,7 +98,7 @@ def write_tracks(
         _Job(out, plan, specs[plan.format], seed, hardness, split, codec, fonts)
         for plan in plan_tracks(n, seed, split, list(specs.values()))
     ]
-    todo = [job for job in jobs if not (out / job.plan.folder).exists()]
+    todo = [job for job in jobs[:first] if not (out / job.plan.folder).exists()]
     make_all(_write_track, todo, out, workers=workers, what="drawing tracks" if progress else None)
     return _write_truth(out, jobs) if split == "test" else out
 

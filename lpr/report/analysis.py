@@ -9,7 +9,7 @@ import numpy as np
 
 from ..types import Problem
 from . import failure
-from .metrics import Estimate, align, bands, calibration_error, confidence_gap, confusions, mean, wilson
+from .metrics import Estimate, align, auroc, bands, calibration_error, confidence_gap, confusions, mean, wilson
 from .outcomes import ERRORS, Outcome
 from .tables import Cell, Column, Table
 
@@ -164,7 +164,8 @@ def _confusion_table(outcomes: Sequence[Outcome]) -> Table:
 
 def _band_table(outcomes: Sequence[Outcome]) -> Table:
     predicted = [o for o in outcomes if o.prediction]
-    table = bands([o.confidence for o in predicted], [o.right for o in predicted])
+    sure, right = [o.confidence for o in predicted], [o.right for o in predicted]
+    table = bands(sure, right)
     rows = tuple((f"{b.start:.1f} to {b.stop:.1f}", b.right.n, b.mean_confidence, b.right) for b in table)
     columns = (
         Column("band", "confidence"),
@@ -173,6 +174,11 @@ def _band_table(outcomes: Sequence[Outcome]) -> Table:
         Column("right", "right", "percent"),
     )
     note = "Well calibrated: the mean confidence of a band lies in the interval of its share right."
+    filled = [band for band in table if band.right.n]
+    hold = sum(band.right.low <= band.mean_confidence <= band.right.high for band in filled)
+    note += f" {hold} of {len(filled)} bands do."
+    if np.isfinite(found := auroc(sure, right)):
+        note += f" A right track has the higher confidence than a wrong one with probability {found:.3f} (AUROC)."
     return Table("calibration", "Calibration of the confidence", columns, rows, note)
 
 

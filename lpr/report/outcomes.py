@@ -132,13 +132,13 @@ def _formats() -> tuple[PlateFormat, ...]:
 
 
 def read_truth(path: Path) -> tuple[list[Track], list[Problem]]:
-    """Tracks with their texts from a folder (any layout of `lpr.data.scan`) or a CSV file.
+    """Tracks with their texts from a folder or .txt list (any layout of `lpr.data.scan`), or a CSV file.
 
     The CSV has a header with `track_id,text` and, if known, `layout,scenario`; its tracks have no frames. A track
     without a text becomes a Problem: it cannot be evaluated. InputError if the file is missing, has no such header, a
     short line, a stray quote, or one id twice.
     """
-    if path.is_dir():
+    if path.is_dir() or path.suffix.lower() == ".txt":
         scanned = scan(path)
         tracks, problems = list(scanned.tracks), list(scanned.problems)
     else:

@@ -20,15 +20,16 @@ def time_to_go(seconds: float) -> str:
 
 
 class Display:
-    """Shows one epoch at a time; used as a context manager around the whole run."""
+    """Shows one epoch at a time; used as a context manager around the whole run. Of several processes one speaks."""
 
-    def __init__(self, epochs: int) -> None:
+    def __init__(self, epochs: int, *, silent: bool = False) -> None:
         self.epochs = epochs
+        self._silent = silent
         self._console = Console(stderr=True, highlight=False)
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._shown = time.monotonic()
-        if self._console.is_terminal:
+        if self._console.is_terminal and not silent:
             self._bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),
@@ -70,5 +71,5 @@ class Display:
         self._shown = time.monotonic()
         if self._bar:
             self._bar.console.print(text, markup=False)
-        else:
+        elif not self._silent:
             print(text, file=sys.stderr, flush=True)

@@ -15,7 +15,7 @@ from ..files import write_text
 from ..formats import load_formats
 from ..model import checkpoint
 from .display import Display
-from .run import RunFolder, split_texts
+from .run import RunFolder
 from .unreadable import UnreadableFrames
 from .validate import decode_all, read_posteriors, score, unreadable
 
@@ -44,11 +44,11 @@ def finish(
     calibration = fit(
         [evidence for _, evidence in weighed],
         [p.text == t.text for p, t in zip(raw, split.calibrate, strict=True)],
-        method_name(config.read.decoder, config.read.fusion),
+        method_name(config.read),
     )
     scores = score(raw, split.calibrate)
     figures = {**best.figures, "calibrate": {"tracks": scores.tracks, **scores.shares()}}
-    extra = {"split": split_texts(split), "figures": figures, "calibration": calibration.to_dict()}
+    extra = {"split": split.held_out().to_dict(), "figures": figures, "calibration": calibration.to_dict()}
     model_hash = checkpoint.save(run.best, best.model, config, extra)
 
     audit = {**audit_record(model_hash, str(run.best), config), "calibrated": True}

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -15,90 +14,116 @@ from torch.utils.tensorboard import SummaryWriter
 
 from ..config import Config
 from ..data.dataset import FrameDataset, Sample, collate, epoch_samples, init_worker
+from ..data.sources import Sources, shown
+from ..data.splits import HeldOut
 from ..files import writing
 from ..model import checkpoint
-from ..model.recogniser import Recogniser, build_recogniser
-from ..types import InputError, Track
+from ..model.recogniser import build_recogniser
+from ..types import InputError, Prediction, Track
+from .average import WeightAverage, check_teacher
 from .display import Display, time_to_go
 from .finish import finish
-from .losses import Losses, compute_losses
+from .losses import Shares
+from .memory import enough_memory
+from .processes import Processes, joined
 from .run import RunFolder
+from .samples import write_epoch_picture
 from .schedule import clean_share, learning_rate, plateau_reached
 from .setup import Prepared, initialise, prepare
 from .state import Position, Trained, check_same_config, read_state, restore, save_state
+from .step import FIGURES, NotFinite, Stepper
 from .stopping import Reason, StopRequest, leave_signals_to_parent
 from .unreadable import UnreadableFrames
 from .validate import Scores, decode_all, read_posteriors, score, unreadable
+from .watch import Watch
 
 #: Steps after which the rate is known well enough to say how long the run will take.
 ESTIMATE_STEPS = 50
 
 
-def train(config: Config, data: Path, run_path: Path, *, resume: bool = False) -> Reason:
-    """Train `config`'s recogniser on the tracks below `data` and leave everything in `run_path`.
+def train(config: Config, data: Sources, run_path: Path, *, resume: bool = False) -> Reason:
+    """Train `config`'s recogniser on the tracks of `data` and leave everything in `run_path`.
 
     resume: continue the run that stands there. Returns "" when done, "interrupted" after Ctrl-C or SIGTERM, "time" when
     `train.max_minutes` ended it; all three can be resumed or read from. InputError for what a person can mend: data, a
-    run directory in the way or in use, another configuration on resuming, a full disk, a loss that is no number.
+    run directory in the way or in use, another configuration on resuming, a full disk, a loss that is no number. Under
+    torchrun all its processes train the one run.
     """
-    with ExitStack() as lock:
-        return _begin(config, data, RunFolder(run_path), resume, lock).run_all()
+    with joined() as group, ExitStack() as lock:
+        return _begin(config, data, RunFolder(run_path), resume, lock, group).run_all()
 
 
-def _begin(config: Config, data: Path, run: RunFolder, resume: bool, lock: ExitStack) -> _Loop:
-    """A new run before its first step, or an old one where it stood; `lock` takes the run directory's lock."""
-    state: dict[str, Any] | None = None
+def _open(config: Config, run: RunFolder, resume: bool, lock: ExitStack) -> dict[str, Any] | None:
+    """The state to resume from, or None for a run that begins; `lock` takes the lock of a run that is there."""
     if not resume:
         run.require_new()
-    else:
-        if run.begun:
-            lock.enter_context(run.locked())
-        if not run.killed_at_birth:
-            state = read_state(run.last)
-            check_same_config(state["config"], config, run.path)
+        return None
+    if run.begun:
+        lock.enter_context(run.locked())
+    if run.killed_at_birth:
+        return None
+    state = read_state(run.last)
+    check_same_config(state["config"], config, run.path)
+    return state
 
+
+def _begin(config: Config, data: Sources, run: RunFolder, resume: bool, lock: ExitStack, group: Processes) -> _Loop:
+    """A new run before its first step, or an old one where it stood; `lock` takes the run directory's lock."""
+    check_teacher(config)
+    state = group.first(lambda: _open(config, run, resume, lock))
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(config.train.seed)
     model = build_recogniser(config)
     held_out = None
     if state is not None:
-        held_out = frozenset(state["data"]["split"]["select"]), frozenset(state["data"]["split"]["calibrate"])
+        held_out = HeldOut.from_dict(state["data"]["split"])
     elif config.train.init_from:
         held_out = initialise(model, config)
     prepared = prepare(config, data, model, held_out)
     if state is not None and state["data"]["fingerprint"] != prepared.facts["fingerprint"]:
-        raise InputError("is not the data that the run was started with", where=data, fix="start a new run")
+        raise InputError("is not the data that the run was started with", where=shown(data), fix="start a new run")
     # Channels last makes convolutions about 15 % faster on CPUs, and mixed precision on GPUs.
-    model = model.to(device).to(memory_format=torch.channels_last)
-    amp_type = mixed_precision(device) if config.train.amp else None
+    model = model.to(group.device).to(memory_format=torch.channels_last)
+    amp_type = mixed_precision(group.device) if config.train.amp else None
     trained = Trained(
         model,
         torch.optim.AdamW(model.parameters(), config.train.lr, weight_decay=config.train.weight_decay, fused=True),
         # Only float16 has so little range that gradients need scaling.
         torch.amp.GradScaler(enabled=amp_type == torch.float16),
+        WeightAverage(model, config.train.ema) if config.train.ema else None,
     )
+    if group.count > 1:
+        prepared.notes.append(
+            f"{group.count} processes, each with its part of every batch; BatchNorm takes each part's own statistics"
+        )
     position = Position()
-    if state is None:
-        if not resume:
-            lock.enter_context(run.locked())
-            # Another process may have begun here while this one looked at the data.
-            run.require_new()
-        run.create(config, prepared.facts["split"])
-        save_state(run.last, position, trained, config, prepared.facts)
-    else:
-        if state["threads"] != torch.get_num_threads():
+    if state is not None:
+        then, now = (state["threads"], state.get("processes", 1)), (torch.get_num_threads(), group.count)
+        if then != now:
             prepared.notes.append(
-                f"note: {state['threads']} threads then, {torch.get_num_threads()} now: the result will not be "
-                "bit-equal to an uninterrupted run's"
+                f"note: {then[0]} threads and {then[1]} processes then, {now[0]} and {now[1]} now: the result will not "
+                "be bit-equal to an uninterrupted run's"
             )
         position = restore(state, trained)
-        run.require_best(position.best is not None)
-        run.write_split(prepared.facts["split"])
-        run.cut_log(position.logged)
-    run.write_versions(device)
-    return _Loop(config, run, prepared, trained, position, device, amp_type)
+
+    def write_start() -> None:
+        if state is None:
+            if not resume:
+                lock.enter_context(run.locked())
+                # Another process may have begun here while this one looked at the data.
+                run.require_new()
+            run.create(config, prepared.facts["split"])
+            save_state(run.last, position, trained, config, prepared.facts, group.count)
+        else:
+            run.require_best(position.best is not None)
+            run.write_split(prepared.facts["split"])
+            run.cut_log(position.logged)
+        run.write_test_tracks(prepared.split.test)
+        run.write_versions(group.device)
+
+    group.first(write_start)
+    return _Loop(config, run, prepared, trained, position, group, amp_type)
 
 
 class _Loop:
@@ -108,6 +133,7 @@ class _Loop:
     stop: StopRequest
     writer: SummaryWriter
     unreadable: UnreadableFrames
+    watch: Watch
 
     def __init__(
         self,
@@ -116,13 +142,13 @@ class _Loop:
         prepared: Prepared,
         trained: Trained,
         position: Position,
-        device: torch.device,
+        group: Processes,
         amp_type: torch.dtype | None,
     ) -> None:
         self.config, self.run, self.notes = config, run, prepared.notes
         self.split, self.facts = prepared.split, prepared.facts
-        self.trained, self.position, self.device, self.amp_type = trained, position, device, amp_type
-        self.model: Recogniser = trained.model
+        self.trained, self.position, self.group = trained, position, group
+        self.stepper = Stepper(trained, config, group, amp_type)
         self.dataset = FrameDataset(self.split.train, config, train=True)
         self.saved = time.monotonic()
         self.batches_here = 0
@@ -130,26 +156,46 @@ class _Loop:
 
     def run_all(self) -> Reason:
         """Train, and finish what is trained; returns why the run stopped before its end, or ""."""
-        with Display(self.config.train.epochs) as self.display, StopRequest(self.config.train.max_minutes) as self.stop:
+        settings = self.config.train
+        with (
+            Display(settings.epochs, silent=not self.group.is_first) as self.display,
+            StopRequest(settings.max_minutes) as self.stop,
+        ):
             for note in self.notes:
                 self.display.line(note)
             if self.position.finished:
                 self.display.line(f"this run is finished, after {self.position.step} steps: nothing is left to do")
                 return ""
             self.unreadable = UnreadableFrames(self.display.line, strict=self.config.data.strict)
-            with writing(self.run.tensorboard):
-                self.writer = SummaryWriter(str(self.run.tensorboard), purge_step=self.position.step)
+            self.watch = Watch(self.display.line, self.config)
+            if self.group.is_first:
+                with writing(self.run.tensorboard):
+                    self.writer = SummaryWriter(str(self.run.tensorboard), purge_step=self.position.step)
             reason = self.run_epochs()
-            if reason != "interrupted":
-                finish(self.run, self.config, self.split, self.device, self.display, self.unreadable)
-            if not reason:
-                self.position.finished = True
-                self.save()
+            self.on_first(lambda: self.close(reason))
         return reason
+
+    def on_first(self, work: Callable[[], None]) -> None:
+        """Let the first process do `work` for all of them, which then stand where it stands."""
+
+        def position_after() -> Position:
+            work()
+            return self.position
+
+        self.position.take(self.group.first(position_after))
+
+    def close(self, reason: Reason) -> None:
+        """Finish what is trained, if it is to be read with, and note when nothing is left to do."""
+        if reason != "interrupted":
+            with enough_memory("read.batch_tracks", self.config.read.batch_tracks):
+                finish(self.run, self.config, self.split, self.group.device, self.display, self.unreadable)
+        if not reason:
+            self.position.finished = True
+            self.save()
 
     def save(self) -> None:
         """Write last.pt."""
-        save_state(self.run.last, self.position, self.trained, self.config, self.facts)
+        save_state(self.run.last, self.position, self.trained, self.config, self.facts, self.group.count)
         self.saved = time.monotonic()
 
     def run_epochs(self) -> Reason:
@@ -157,23 +203,25 @@ class _Loop:
         settings, position = self.config.train, self.position
         if position.logged < 0 and settings.init_from:
             # The start counts as epoch 0: fine-tuning never ends worse than it began.
-            self.end_epoch()
-            self.save()
+            self.on_first(self.end_epoch)
         while position.epoch < settings.epochs and position.stale < settings.early_stop:
             reason = self.train_epoch()
             if reason:
-                self.save()
-                if reason == "time" and position.best is None:
-                    # Something to read with; the next epoch's is kept in any case, as in a run without a limit.
-                    self.require_step(position.step)
-                    self.write_best(self.validate())
+                self.on_first(lambda reason=reason: self.end_within(reason))  # type: ignore[misc]
                 return reason
             position.epoch, position.batch = position.epoch + 1, 0
-            self.end_epoch()
-            self.save()
+            self.on_first(self.end_epoch)
         if position.epoch < settings.epochs and not position.finished:
             self.display.line(f"stopped early: no better exact match for {position.stale} epochs")
         return ""
+
+    def end_within(self, reason: Reason) -> None:
+        """Save in the middle of an epoch, and leave something to read with where the time is over."""
+        self.save()
+        if reason == "time" and self.position.best is None:
+            # The next epoch's is kept in any case, as in a run without a limit.
+            self.require_step(self.position.step)
+            self.write_best(self.validate()[0])
 
     def train_epoch(self) -> Reason:
         """Run the rest of the current epoch; returns why it stopped before its end, or ""."""
@@ -184,40 +232,61 @@ class _Loop:
         self.display.start_epoch(position.epoch + 1, len(batches), position.batch)
         loader = DataLoader(
             self.dataset,
-            batch_sampler=batches[position.batch :],
+            batch_sampler=[self.group.part(batch) for batch in batches[position.batch :]],
             collate_fn=collate,
             num_workers=config.data.workers,
             worker_init_fn=start_worker,
-            pin_memory=self.device.type == "cuda",
+            pin_memory=self.group.device.type == "cuda",
             # Its own generator: the loader draws a worker seed from it, which must not advance the one of dropout.
             generator=torch.Generator(),
         )
-        self.model.train()
+        self.trained.model.train()
         before = time.perf_counter()
-        for batch in loader:
+        for batch in self.loaded(loader):
             waited = time.perf_counter() - before
-            self.unreadable.name(batch["unreadable"])
-            if len(batch["images"]):
+            targets = int(batch["sr_mask"].sum()) if "sr_mask" in batch else 0
+            parts = self.group.gather((len(batch["images"]), targets, batch["unreadable"]))
+            images, all_targets = sum(part[0] for part in parts), sum(part[1] for part in parts)
+            unreadable = [problem for part in parts for problem in part[2]]
+            self.unreadable.name(unreadable)
+            figures = {}
+            if images:
                 progress = (position.epoch + position.batch / len(batches)) / config.train.epochs
-                figures = self.step(batch, progress, batches[position.batch])
+                shares = Shares(len(batch["images"]) / images, targets / max(all_targets, 1))
+                figures = self.step(batch, progress, shares, batches[position.batch])
                 position.step += 1
-                position.images += len(batch["images"])
-            else:
-                figures = {}
+                position.images += images
             position.batch += 1
-            figures |= {"wait_s": waited, "train_s": time.perf_counter() - before, "images": len(batch["images"])}
-            figures["unreadable"] = len(batch["unreadable"])
+            figures |= {"wait_s": waited, "train_s": time.perf_counter() - before, "images": images}
+            figures["unreadable"] = len(unreadable)
             for name, value in figures.items():
                 position.sums[name] = position.sums.get(name, 0.0) + value
             self.display.step(position.batch, describe(self.means()))
             self.estimate(len(batches))
-            if reason := self.stop.reason:
+            if reason := self.group.agree(self.stop.reason):
                 return reason
-            if time.monotonic() - self.saved >= 60 * config.train.checkpoint_minutes:
-                self.save()
+            due = time.monotonic() - self.saved >= 60 * config.train.checkpoint_minutes
+            if any(self.group.gather(due and self.group.is_first)):
+                self.on_first(self.save)
             before = time.perf_counter()
         self.require_step(position.sums.get("steps", 0))
         return ""
+
+    def loaded(self, loader: DataLoader[Any]) -> Iterator[dict[str, Any]]:
+        """The batches; what goes wrong in loading one of them is raised by all processes."""
+        batches: Iterator[dict[str, Any]] | None = None
+        while True:
+            batch, error = None, None
+            try:
+                with enough_memory("train.batch_size", self.config.train.batch_size):
+                    batches = iter(loader) if batches is None else batches
+                    batch = next(batches, None)
+            except InputError as caught:
+                error = caught
+            self.group.raise_any(error)
+            if batch is None:
+                return
+            yield batch
 
     def require_step(self, steps: float) -> None:
         """InputError if nothing was trained because no frame could be read."""
@@ -242,79 +311,44 @@ class _Loop:
             expected = time_to_go(min(seconds * left, self.stop.seconds_left))
             self.display.line(f"{expected} ({left} steps of {seconds:.2g} s at most; fewer if it stops early)")
 
-    def step(self, batch: dict[str, Any], progress: float, samples: Sequence[Sample]) -> dict[str, float]:
+    def step(
+        self, batch: dict[str, Any], progress: float, shares: Shares, samples: Sequence[Sample]
+    ) -> dict[str, float]:
         """One optimiser step; returns its figures. InputError, weights untouched, where the loss is not finite."""
-        settings = self.config.train
-        model, optimizer, scaler = self.model, self.trained.optimizer, self.trained.scaler
-        rate = learning_rate(settings, progress, self.position.reductions)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        tensors = {k: v.to(self.device, non_blocking=True) for k, v in batch.items() if isinstance(v, torch.Tensor)}
-        images = tensors["images"].contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, self.amp_type, enabled=self.amp_type is not None):
-            outputs = model.training_outputs(images, tensors.get("sr_mask"))
-        sr_targets = tensors["sr_targets"][tensors["sr_mask"]] if "sr_targets" in tensors else None
-        losses = compute_losses(outputs, tensors["targets"], tensors["target_lengths"], sr_targets, settings)
-        optimizer.zero_grad(set_to_none=True)
-        scaler.scale(losses.total).backward()  # type: ignore[no-untyped-call]
-        scaler.unscale_(optimizer)
-        norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), settings.grad_clip))
-        # The scaler skips a step whose scaled gradients overflowed and tries a smaller scale; that is no defect.
-        if not math.isfinite(float(losses.total.detach())) or (not math.isfinite(norm) and not scaler.is_enabled()):
-            raise self.non_finite(losses, norm, rate, outputs.logits, samples)
-        scaler.step(optimizer)
-        scaler.update()
-        parts = {"loss": losses.total, "ctc": losses.ctc, "slot": losses.slot, "sr": losses.sr}
-        return {name: float(part.detach()) for name, part in parts.items()} | {"grad_norm": norm, "steps": 1.0}
-
-    def non_finite(
-        self, losses: Losses, norm: float, rate: float, logits: torch.Tensor, samples: Sequence[Sample]
-    ) -> InputError:
-        """Say what is known about a loss or gradient that is no number."""
-        parts = ", ".join(f"{name} {float(getattr(losses, name).detach()):g}" for name in ("ctc", "slot", "sr"))
-        broken = [name for name, weights in self.model.named_parameters() if not bool(weights.isfinite().all())]
-        if broken:
-            cause = f"the weights of {broken[0]} are not finite"
-        elif not bool(logits.isfinite().all()):
-            cause = "the weights are finite, the network's outputs are not: they grew too large"
-        else:
-            cause = "weights and outputs are finite, the loss or its gradient is not"
-        tracks = list(dict.fromkeys((self.split.train[s.track].id, self.split.train[s.track].text) for s in samples))
-        named = ", ".join(f"{track} ({text})" for track, text in tracks)
-        return InputError(
-            f"the loss is not finite at step {self.position.step + 1} (epoch {self.position.epoch + 1}, batch "
-            f"{self.position.batch + 1}): {parts}; gradient norm {norm:g}, learning rate {rate:g}; {cause}. "
-            f"Tracks of the batch: {named}",
-            where=self.run.path,
-            fix=f"last.pt holds an earlier state. Start a new run with --set train.lr={rate / 3:.1g} or a smaller "
-            "train.grad_clip, and look at the batch's images with python -m lpr.check",
-        )
+        rate = learning_rate(self.config.train, progress, self.position.reductions)
+        try:
+            return self.stepper.step(batch, rate, shares, self.position.step + 1)
+        except NotFinite as found:
+            tracks = [self.split.train[sample.track] for sample in samples]
+            raise found.as_error(self.position, rate, tracks, self.run.path) from None
 
     def means(self) -> dict[str, float]:
         """Means over the epoch so far, from its running sums."""
         sums = self.position.sums
         steps, seconds = max(sums.get("steps", 0.0), 1.0), max(sums.get("train_s", 0.0), 1e-9)
-        means = {name: sums.get(name, 0.0) / steps for name in ("loss", "ctc", "slot", "sr", "grad_norm")}
+        means = {name: sums.get(name, 0.0) / steps for name in (*FIGURES, "grad_norm")}
         means["lr"] = float(self.trained.optimizer.param_groups[0]["lr"])
         means["images_per_s"] = sums.get("images", 0.0) / seconds
         means["loader_wait"] = sums.get("wait_s", 0.0) / seconds
         return means
 
-    def validate(self) -> Scores:
-        """Scores on the select fold."""
+    def validate(self) -> tuple[Scores, list[Prediction]]:
+        """Scores on the select fold, and the readings behind them."""
         tracks = self.split.select
-        read = read_posteriors(self.model, tracks, self.config)
+        with enough_memory("read.batch_tracks", self.config.read.batch_tracks):
+            read = read_posteriors(self.trained.reader, tracks, self.config)
         problems = unreadable(read)
         self.unreadable.name(problems)
         self.unreadable.count(len(problems), sum(len(track.lr) for track in tracks), "frames held out to select")
-        return score(decode_all(read, self.config), tracks)
+        predictions = decode_all(read, self.config)
+        return score(predictions, tracks), predictions
 
     def end_epoch(self) -> None:
-        """Validate, log, keep the best, and count towards the plateau and early stopping."""
+        """Validate, log, keep the best, count towards the plateau and early stopping, and save."""
         position = self.position
         left_out, images = int(position.sums.get("unreadable", 0)), int(position.sums.get("images", 0))
         self.unreadable.count(left_out, left_out + images, f"frames of epoch {position.epoch}")
-        scores = self.validate()
+        scores, predictions = self.validate()
         better = self.keep_best(scores)
         position.stale = 0 if better else position.stale + 1
         if plateau_reached(self.config.train, position.stale):
@@ -335,6 +369,11 @@ class _Loop:
             f"exact {scores.exact:.1%} (single frame {scores.exact_single:.1%}), characters {scores.characters:.1%}"
             + (", the best so far" if better else "")
         )
+        self.watch.readings(predictions, [track.text or "" for track in self.split.select])
+        self.watch.figures(self.run.logged_figures(), position.step)
+        best_epoch = position.epoch - position.stale
+        write_epoch_picture(self.run.pictures, self.split.select, predictions, position.epoch, best_epoch)
+        self.save()
 
     def keep_best(self, scores: Scores) -> bool:
         """Write the best checkpoint if `scores` beat all before."""
@@ -354,7 +393,8 @@ class _Loop:
             "images": position.images,
             "select": {"tracks": scores.tracks, **scores.shares()},
         }
-        checkpoint.save(self.run.best, self.model, self.config, {"split": self.facts["split"], "figures": figures})
+        extra = {"split": self.facts["split"], "figures": figures}
+        checkpoint.save(self.run.best, self.trained.reader, self.config, extra)
 
 
 def epoch_batches(tracks: Sequence[Track], config: Config, epoch: int, epoch_step: int) -> list[list[Sample]]:
@@ -389,7 +429,7 @@ def start_worker(worker: int) -> None:
 
 def describe(means: dict[str, float]) -> str:
     """The figures of an epoch so far, for a line on the screen."""
-    parts = [f"{name} {means[name]:.3f}" for name in ("slot", "sr") if means[name]]
+    parts = [f"{name} {means[name]:.3f}" for name in FIGURES[2:] if means[name]]
     return (
         f"loss {means['loss']:.3f} (" + ", ".join([f"ctc {means['ctc']:.3f}", *parts]) + f"), lr {means['lr']:.2g}, "
         f"{means['images_per_s']:.0f} images/s, waiting for data {means['loader_wait']:.0%}"

@@ -1,6 +1,7 @@
 """The training losses: CTC, and beside it what the auxiliary heads add.
 
-All are means, so that their sizes do not depend on the batch: CTC per character, slots per slot, pictures per value.
+All are means, so that their sizes do not depend on the batch: CTC per character, slots per slot, pictures per value,
+the teacher's divergence per CTC step.
 """
 
 from __future__ import annotations
@@ -18,13 +19,28 @@ BLANK = 0
 
 
 @dataclass(frozen=True, slots=True)
+class Shares:
+    """How much of a batch this process has: of its pictures, and of those with an HR target.
+
+    Means over parts, times their shares, add up over the processes to the mean over the batch, however unequal.
+    """
+
+    pictures: float = 1.0
+    targets: float = 1.0
+
+
+WHOLE = Shares()
+
+
+@dataclass(frozen=True, slots=True)
 class Losses:
-    """Scalar float32 tensors; `total` = ctc + slot_weight slot + sr_weight sr, a part without its head is 0."""
+    """Scalar float32 tensors; `total` is their sum, each weighed by its setting; a part without its head is 0."""
 
     total: Tensor
     ctc: Tensor
     slot: Tensor
     sr: Tensor
+    teacher: Tensor
 
 
 def compute_losses(
@@ -33,24 +49,43 @@ def compute_losses(
     target_lengths: Tensor,
     sr_targets: Tensor | None,
     config: TrainConfig,
+    *,
+    taught: tuple[Tensor, Tensor] | None = None,
+    shares: Shares = WHOLE,
 ) -> Losses:
     """Losses of one batch.
 
     targets: int64 (sum of L,), all labels end to end, classes from 1; target_lengths: int64 (B,). sr_targets: uint8
-    (N, C, 2H, 2W), one for each picture in `outputs.sr`, or None.
+    (N, C, 2H, 2W), one for each picture in `outputs.sr`, or None. taught: which samples a teacher has read, bool (B,)
+    of N true, and its log-posteriors, float32 (N, T, C).
     """
     log_probs = outputs.logits.log_softmax(-1).transpose(0, 1)  # (B, T, C) -> (T, B, C)
     steps = torch.full_like(target_lengths, log_probs.shape[0])
     # zero_infinity: a label that no alignment can spell gives 0 and not infinity; the label check before
     # training keeps such labels out, this is the last line for the gradient of a nearly impossible one.
     ctc = functional.ctc_loss(log_probs, targets, steps, target_lengths, blank=BLANK, zero_infinity=True)
-    slot = sr = torch.zeros((), device=ctc.device)
+    ctc = ctc * shares.pictures
+    slot = sr = teacher = torch.zeros((), device=ctc.device)
     if outputs.slot_logits is not None:
         wanted = slot_targets(targets, target_lengths, outputs.slot_logits.shape[1])
         slot = functional.cross_entropy(outputs.slot_logits.flatten(0, 1), wanted.flatten())  # (B, L, C) -> (B L, C)
+        slot = slot * shares.pictures
     if outputs.sr is not None and sr_targets is not None:
-        sr = functional.l1_loss(outputs.sr, sr_targets.float() / 255)
-    return Losses(ctc + config.slot_weight * slot + config.sr_weight * sr, ctc, slot, sr)
+        sr = functional.l1_loss(outputs.sr, sr_targets.float() / 255) * shares.targets
+    if taught is not None:
+        which, wanted_log_probs = taught
+        student = log_probs[:, which].transpose(0, 1)  # (T, B, C) -> (N, T, C)
+        # Summed over classes, mean over the N T steps: the Kullback-Leibler divergence of a step.
+        teacher = (
+            functional.kl_div(
+                student.flatten(0, 1), wanted_log_probs.flatten(0, 1), reduction="batchmean", log_target=True
+            )
+            * shares.targets
+        )
+    total = ctc + config.slot_weight * slot + config.sr_weight * sr
+    if taught is not None:
+        total = total + config.teacher_weight * teacher
+    return Losses(total, ctc, slot, sr, teacher)
 
 
 def slot_targets(targets: Tensor, target_lengths: Tensor, slots: int) -> Tensor:

@@ -2,8 +2,10 @@
 
 config.yaml              the resolved configuration; `--preset RUN/config.yaml` repeats the run
 versions.json            the machine and the versions that it ran with
-split.json               the texts held out to select and to calibrate
+split.json               the texts held out to select, to calibrate and to test
+test_tracks.txt          the tracks held out to test, a label list for lpr.infer and lpr.evaluate; where there are any
 log.csv, tb/             one row a finished epoch; the same for TensorBoard
+pictures/epoch_003.png   readings of held-out tracks, random, best and worst; of the last epochs and the best one
 best/model.safetensors   the best epoch's checkpoint
 last.pt                  everything needed to resume
 val_predictions.jsonl    the best checkpoint's readings of the held-out tracks
@@ -18,7 +20,7 @@ import hashlib
 import io
 import json
 import platform
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -29,14 +31,14 @@ import yaml
 
 from .. import __version__
 from ..config import Config
-from ..data.splits import Split
+from ..decode.review import track_path
 from ..files import writable_folder, write_text, writing
 from ..model import checkpoint
 from ..types import InputError, Track
 from . import state
 
 COLUMNS = (
-    "epoch", "step", "images", "lr", "loss", "ctc", "slot", "sr", "grad_norm", "images_per_s", "loader_wait",
+    "epoch", "step", "images", "lr", "loss", "ctc", "slot", "sr", "teacher", "grad_norm", "images_per_s", "loader_wait",
     "exact", "exact_single", "characters", "best",
 )  # fmt: skip
 
@@ -50,8 +52,10 @@ class RunFolder:
         self.last = path / state.FILE_NAME
         self.config = path / "config.yaml"
         self.split = path / "split.json"
+        self.test_tracks = path / "test_tracks.txt"
         self.log = path / "log.csv"
         self.tensorboard = path / "tb"
+        self.pictures = path / "pictures"
         self.predictions = path / "val_predictions.jsonl"
         self._lock = path / ".lock"
 
@@ -109,6 +113,11 @@ class RunFolder:
         """Write split.json, for people: the state holds the same."""
         write_text(self.split, json.dumps(split, indent=1) + "\n")
 
+    def write_test_tracks(self, tracks: Sequence[Track]) -> None:
+        """Write test_tracks.txt, lines of path, tab, text, unless there are no tracks."""
+        if tracks:
+            write_text(self.test_tracks, "".join(f"{track_path(track)}\t{track.text}\n" for track in tracks))
+
     def write_versions(self, device: torch.device) -> None:
         """Note what this call runs with; a resumed run notes its last call."""
         versions = {"lpr": __version__, "git_commit": checkpoint.git_commit(), "python": platform.python_version()}
@@ -133,6 +142,11 @@ class RunFolder:
                 writer.writeheader()
             writer.writerow(row)
 
+    def logged_figures(self) -> list[dict[str, float]]:
+        """The rows of log.csv, oldest first, without what an epoch has no figure for."""
+        with self.log.open(encoding="utf-8", newline="") as handle:
+            return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(handle)]
+
     def cut_log(self, epoch: int) -> None:
         """Drop the rows after `epoch`: a run killed between a row and its state writes them again."""
         if not self.log.exists():
@@ -147,16 +161,10 @@ class RunFolder:
         write_text(self.log, text.getvalue())
 
 
-def split_texts(split: Split) -> dict[str, list[str]]:
-    """The held-out texts of both folds as JSON values, sorted."""
-    folds = {"select": split.select, "calibrate": split.calibrate}
-    return {name: sorted({t.text for t in tracks if t.text is not None}) for name, tracks in folds.items()}
-
-
 def fingerprint(tracks: Iterable[Track]) -> str:
-    """sha256 over every track's id, label, scenario and frame names: a resumed run must find the same data."""
+    """sha256 over every track's id, label, source, scenario and frame names: a resumed run must find the same data."""
     digest = hashlib.sha256()
-    for track in sorted(tracks, key=lambda t: t.id):
+    for track in sorted(tracks, key=lambda t: (t.source, t.id)):
         frames = [f"{f.kind}:{f.path.name}" for f in track.frames]
-        digest.update(json.dumps([track.id, track.text, track.scenario, frames]).encode())
+        digest.update(json.dumps([track.id, track.text, track.source, track.scenario, frames]).encode())
     return digest.hexdigest()

@@ -11,6 +11,8 @@ from ..config import TrainConfig
 WARM_SHARE = 0.1
 START_FACTOR = 1 / 10
 END_FACTOR = 1 / 100
+#: The cosine schedule climbs over this share only: long enough for AdamW's moments to fill, which start at 0.
+SHORT_WARM_SHARE = 0.02
 
 
 def learning_rate(config: TrainConfig, progress: float, reductions: int) -> float:
@@ -22,9 +24,10 @@ def learning_rate(config: TrainConfig, progress: float, reductions: int) -> floa
         return config.lr * config.plateau_factor**reductions
     if config.schedule == "constant":
         return config.lr
-    if progress < WARM_SHARE:
-        return config.lr * _cosine(START_FACTOR, 1.0, progress / WARM_SHARE)
-    return config.lr * _cosine(1.0, END_FACTOR, (progress - WARM_SHARE) / (1 - WARM_SHARE))
+    warm = WARM_SHARE if config.schedule == "onecycle" else SHORT_WARM_SHARE
+    if progress < warm:
+        return config.lr * _cosine(START_FACTOR, 1.0, progress / warm)
+    return config.lr * _cosine(1.0, END_FACTOR, (progress - warm) / (1 - warm))
 
 
 def _cosine(start: float, end: float, share: float) -> float:

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..config import Config
-from ..data.labels import check_labels
-from ..data.scan import scan
-from ..data.splits import Split, split_tracks
+from ..data.sources import Sources, check_names, mix_shares, read_sources, shown
+from ..data.splits import HeldOut, Split, split_tracks
+from ..formats import load_formats
 from ..model import checkpoint
 from ..model.recogniser import Recogniser
+from ..model.steps import step_table
 from ..types import InputError, Track
-from .run import fingerprint, split_texts
+from .run import fingerprint
+from .watch import label_notes
 
 #: What must agree between a checkpoint and the run that starts from it: everything the weights' shapes depend on.
 ARCHITECTURE = (
-    ("model", "name"), ("model", "timm_name"), ("model", "hidden"), ("model", "layers"),
+    ("model", "name"), ("model", "timm_name"), ("model", "sequence"), ("model", "hidden"), ("model", "layers"),
     ("input", "height"), ("input", "width"), ("input", "channels"),
 )  # fmt: skip
+#: What a run may have more of than its start, because it begins as the identity, but not less.
+GROWING = (("model", "residual"), ("model", "mixing"), ("model", "stn"))
 
 #: Lines about the data before training; the doctor shows all.
 SHOWN_PROBLEMS = 10
-
-HeldOut = tuple[frozenset[str], frozenset[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,46 +38,47 @@ class Prepared:
     notes: list[str]
 
 
-def prepare(config: Config, data: Path, model: Recogniser, held_out: HeldOut | None) -> Prepared:
+def prepare(config: Config, data: Sources, model: Recogniser, held_out: HeldOut | None) -> Prepared:
     """Scan `data`, check its labels against the alphabet and the network's steps, and split it.
 
-    held_out: the (select, calibrate) texts of an earlier phase or of the run being resumed. InputError for labels
-    beyond the allowed share of bad ones, too few tracks, or nothing left to train on.
+    held_out: the texts of an earlier phase or of the run being resumed. InputError for labels beyond the allowed share
+    of bad ones, sources that the configuration does not fit, too few tracks, or nothing left to train on.
     """
-    found = scan(data)
-    tracks, report = check_labels(
-        found.tracks,
-        config.model.alphabet,
-        max_bad=config.data.max_bad_labels,
-        strict=config.data.strict,
-        steps=model.steps,
-    )
-    if config.data.strict and found.problems:
-        raise InputError(str(found.problems[0]), where=data, fix="mend it, or train without data.strict")
+    check_names(config, data)
+    found = read_sources(data, config, model.steps)
     if model.slot_head is not None:
-        check_slots(tracks, model.slots)
-    split = split_tracks(tracks, config.split, held_out)
-    chosen = tuple(t for t in split.train if not config.data.scenarios or t.scenario in config.data.scenarios)
+        check_slots(found.tracks, model.slots)
+    split = split_tracks(found.tracks, config.split, held_out)
+    wanted = [t for t in split.train if not config.data.scenarios or t.scenario in config.data.scenarios]
+    shares = mix_shares(config, wanted)
+    chosen = tuple(track for track in wanted if not shares or track.source in shares)
     if not any(track.frames for track in chosen):
         raise InputError(
             "holds no tracks to train on" + (f" of scenario {', '.join(config.data.scenarios)}" if split.train else ""),
-            where=data,
+            where=shown(data),
             fix="look at it with python -m lpr.check, or change data.scenarios",
         )
-    split = Split(train=chosen, select=split.select, calibrate=split.calibrate)
-    problems = [*found.problems, *report.problems]
-    notes = [f"{p.severity}: {p}" for p in problems[:SHOWN_PROBLEMS]]
-    if len(problems) > SHOWN_PROBLEMS:
-        notes.append(f"... and {len(problems) - SHOWN_PROBLEMS} more; python -m lpr.check {data} lists them all")
-    notes.append(f"{found.normalised + report.normalised} labels normalised (blanks, hyphens, dots, lower case)")
+    split = replace(split, train=chosen)
+    notes = [f"{p.severity}: {p}" for p in found.problems[:SHOWN_PROBLEMS]]
+    if len(found.problems) > SHOWN_PROBLEMS:
+        notes.append(f"... and {len(found.problems) - SHOWN_PROBLEMS} more; python -m lpr.check DIR lists them all")
+    notes += label_notes(found.problems)
+    notes.append(f"{found.normalised} labels normalised (blanks, hyphens, dots, lower case)")
+    texts = (track.text or "" for track in found.tracks)
+    notes += step_table(model, config.input, load_formats(config.read.formats), texts)
+    notes += [
+        f"{share:.0%} of the samples from {name}: {sum(t.source == name for t in chosen)} tracks"
+        for name, share in shares.items()
+    ]
     notes.append(
         f"{len(chosen)} tracks to train on ({sum(len(t.frames) for t in chosen)} frames), held out: "
         f"{len(split.select)} to select by, {len(split.calibrate)} to calibrate"
+        + (f", {len(split.test)} to test" if split.test else "")
     )
-    return Prepared(split, {"split": split_texts(split), "fingerprint": fingerprint(tracks)}, notes)
+    return Prepared(split, {"split": split.held_out().to_dict(), "fingerprint": fingerprint(found.tracks)}, notes)
 
 
-def check_slots(tracks: list[Track], slots: int) -> None:
+def check_slots(tracks: Sequence[Track], slots: int) -> None:
     """InputError naming the first track whose label is longer than the slot head."""
     for track in tracks:
         if track.text is not None and len(track.text) > slots:
@@ -89,7 +92,8 @@ def check_slots(tracks: list[Track], slots: int) -> None:
 def initialise(model: Recogniser, config: Config) -> HeldOut | None:
     """Copy the weights of `train.init_from` into `model`; returns the texts held out when they were trained.
 
-    The training-only heads are taken over where both have them. InputError where alphabet or architecture differ.
+    The training-only heads are taken over where both have them; blocks that the start lacks stay as they are drawn,
+    which is the identity. InputError where alphabet or architecture differ.
     """
     path = checkpoint.find(config.train.init_from)
     start = checkpoint.load(path)
@@ -102,10 +106,14 @@ def initialise(model: Recogniser, config: Config) -> HeldOut | None:
     differences = [
         f"{section}.{name} {getattr(getattr(start.config, section), name)!r} there, "
         f"{getattr(getattr(config, section), name)!r} here"
-        for section, name in ARCHITECTURE
+        for section, name in ARCHITECTURE + GROWING
         if getattr(getattr(start.config, section), name) != getattr(getattr(config, section), name)
         # The name of a timm model means something only where timm is used.
         and (name != "timm_name" or config.model.name == "timm")
+        and (
+            (section, name) not in GROWING
+            or getattr(getattr(start.config, section), name) > getattr(getattr(config, section), name)
+        )
     ]
     if differences:
         raise InputError(
@@ -113,5 +121,5 @@ def initialise(model: Recogniser, config: Config) -> HeldOut | None:
             where=path,
             fix="use the presets and settings of the run it comes from",
         )
-    checkpoint.load_tensors(model, start.model.state_dict(), path, auxiliary=False)
+    checkpoint.load_tensors(model, start.model.state_dict(), path, later_phase=True)
     return start.split

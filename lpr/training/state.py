@@ -11,7 +11,7 @@ import pickle
 import struct
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from ..config import Config
 from ..files import write_bytes
 from ..model.recogniser import Recogniser
 from ..types import InputError
+from .average import WeightAverage
 
 FILE_NAME = "last.pt"
 
@@ -59,27 +60,42 @@ class Position:
     sums: dict[str, float] = field(default_factory=dict)
     finished: bool = False
 
+    def take(self, other: Position) -> None:
+        """Stand where `other` stands."""
+        for one in fields(other):
+            setattr(self, one.name, getattr(other, one.name))
+
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """The objects whose inner state a checkpoint saves and restores in place."""
+    """What a checkpoint saves and restores in place; `average` where `train.ema` asks for it."""
 
     model: Recogniser
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
+    average: WeightAverage | None = None
+
+    @property
+    def reader(self) -> Recogniser:
+        """The network that is validated and kept: the averaged one where there is one."""
+        return self.model if self.average is None else self.average.model
 
 
-def save_state(path: Path, position: Position, trained: Trained, config: Config, data: Mapping[str, Any]) -> None:
+def save_state(
+    path: Path, position: Position, trained: Trained, config: Config, data: Mapping[str, Any], processes: int = 1
+) -> None:
     """Write everything atomically; `data` (the split and the fingerprint of the tracks) is plain JSON values."""
     state = {
         "position": asdict(position),
         "model": trained.model.state_dict(),
         "optimizer": trained.optimizer.state_dict(),
         "scaler": trained.scaler.state_dict(),
+        "average": None if trained.average is None else trained.average.model.state_dict(),
         "rng": torch.get_rng_state(),
         "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         "config": config.model_dump(mode="json"),
         "threads": torch.get_num_threads(),
+        "processes": processes,
         "data": dict(data),
     }
     content = io.BytesIO()
@@ -111,6 +127,8 @@ def restore(state: Mapping[str, Any], trained: Trained) -> Position:
     trained.model.load_state_dict(state["model"])
     trained.optimizer.load_state_dict(state["optimizer"])
     trained.scaler.load_state_dict(state["scaler"])
+    if trained.average is not None:
+        trained.average.model.load_state_dict(state["average"])
     torch.set_rng_state(state["rng"])
     if torch.cuda.is_available() and len(state["cuda_rng"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda_rng"])
@@ -120,13 +138,17 @@ def restore(state: Mapping[str, Any], trained: Trained) -> Position:
 
 
 def check_same_config(then: Mapping[str, Any], now: Config, where: Path) -> None:
-    """InputError naming every setting in which a resumed run would differ from the one it continues."""
-    current = now.model_dump(mode="json")
+    """InputError naming every setting in which a resumed run would differ from the one it continues.
+
+    A setting that was added since then had its default's effect.
+    """
+    current, usual = now.model_dump(mode="json"), Config().model_dump(mode="json")
     differences = [
-        f"{section}.{name}: {then.get(section, {}).get(name)!r} then, {value!r} now"
+        f"{section}.{name}: {before!r} then, {value!r} now"
         for section, settings in current.items()
         for name, value in settings.items()
-        if then.get(section, {}).get(name) != value and f"{section}.{name}" not in FREE_ON_RESUME
+        if (before := then.get(section, {}).get(name, usual[section][name])) != value
+        and f"{section}.{name}" not in FREE_ON_RESUME
     ]
     if differences:
         raise InputError(

@@ -1,0 +1,54 @@
+"""The kept posteriors of synthetic tracks: what the default fusion is worth on them."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lpr.decode.decode import weigh_track
+from lpr.decode.fusion import VOTES
+
+SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "benchmark_fusion.py"
+spec = importlib.util.spec_from_file_location("benchmark_fusion", SCRIPT)
+assert spec and spec.loader
+benchmark = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(benchmark)
+
+
+@pytest.fixture(scope="module")
+def kept():
+    return benchmark.load(benchmark.KEPT, None)
+
+
+@pytest.mark.parametrize("most", [0, 2])
+def test_the_default_is_never_below_the_best_vote(kept, most):
+    tracks, formats = kept
+    moved = benchmark.shifted(tracks[:250], most)
+    usual = benchmark.right(moved, formats, benchmark.DEFAULT).mean()
+    votes = {name: benchmark.right(moved, formats, benchmark.WAYS[name]).mean() for name in VOTES}
+    assert usual >= max(votes.values()), votes
+
+
+def test_the_order_of_frames_changes_nothing(kept):
+    tracks, formats = kept
+    rng = np.random.default_rng(0)
+    for one, _ in tracks[:40]:
+        order = rng.permutation(len(one.log_probs))
+        other = replace(one, log_probs=tuple(one.log_probs[k] for k in order))
+        found, again = (weigh_track(some, benchmark.DEFAULT, formats) for some in (one, other))
+        assert (found[0].text, found[0].runners_up, found[1]) == (again[0].text, again[0].runners_up, again[1])
+
+
+def test_the_file_keeps_what_matters(kept, tmp_path):
+    tracks, formats = kept
+    benchmark.keep(tmp_path / "again.npz", tracks[:20], formats, "test")
+    again, same = benchmark.load(tmp_path / "again.npz", None)
+    assert [one.name for one in same] == ["brazilian", "mercosur"]
+    for (one, text), (two, other) in zip(tracks[:20], again, strict=True):
+        assert text == other
+        assert np.allclose(np.exp(np.stack(one.log_probs)), np.exp(np.stack(two.log_probs)), atol=2e-3)
+    assert benchmark.KEPT.stat().st_size < 1_500_000
