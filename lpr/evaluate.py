@@ -119,7 +119,7 @@ def _print_tables(tables: Sequence[Table]) -> None:
     for table in tables:
         out.print(to_rich(transpose(table) if table.name == "summary" else table, limit=15))
         # What the other notes say stands in the page; this one holds figures.
-        out.print(f"{table.note}\n" if table.name == "calibration" else "")
+        out.print(f"{table.note}\n" if table.name == "calibration" else "", soft_wrap=True)
 
 
 def _write_report(

@@ -5,8 +5,8 @@ python scripts/forced_choice.py score CHOICE answers.txt
 
 `make` writes pages of numbered pairs, one strip of each pair real and the other synthetic, cut, enlarged and
 compressed alike, and beside the folder CHOICE_key.csv, which the judge must not open. A line of answers.txt is a
-number and the side that looks real: `7 left`. Each track, real or synthetic, is shown equally often, in other cuts, so
-answers about one track are not independent: `score` lists them by track too.
+number and the side that looks real: `7 left`. Each track is shown once: strips of one track are known again, and
+answers about them would count as one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import argparse
 import csv
 import io
 import sys
-from collections import defaultdict
 from pathlib import Path
 
 import cv2
@@ -64,31 +63,30 @@ def _compress(image: NDArray[np.uint8]) -> Image:
     return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
 
 
-def make(real: Path, synthetic: Path, out: Path, pairs: int, seed: int) -> None:
-    """Write the pages and the key."""
+def make(real: Path, synthetic: Path, out: Path, seed: int) -> None:
+    """Write the pages and the key: a pair for every real track."""
     rng = np.random.default_rng(seed)
     truly = track_folders(real, 10_000)
     every = track_folders(synthetic, 10_000)
     if not truly or len(every) < len(truly):
         sys.exit(f"error: {len(truly)} real and {len(every)} synthetic tracks, needed: some, and as many")
-    # As many of one kind as of the other: else those that come again would be known as the real ones.
-    drawn = [every[i] for i in rng.permutation(len(every))[: len(truly)]]
+    pairs = [
+        (truly[i], every[j]) for i, j in zip(rng.permutation(len(truly)), rng.permutation(len(every)), strict=False)
+    ]
     out.mkdir(parents=True, exist_ok=True)
     key = io.StringIO()
     writer = csv.writer(key, lineterminator="\n")
     writer.writerow(("pair", "real_side", "real", "synthetic"))
     rows: list[Image] = []
-    orders = [rng.permutation(pairs) % len(truly) for _ in range(2)]
-    for number, (i, j) in enumerate(zip(*orders, strict=True), start=1):
-        a, b = truly[i], drawn[j]
+    for number, (a, b) in enumerate(pairs, start=1):
         strips = [strip(a, True, rng), strip(b, False, rng)]
         side = ("left", "right")[int(rng.integers(2))]
         writer.writerow((number, side, a.name, b.name))
         rows.append(_row(number, strips if side == "left" else strips[::-1]))
-    for page, start in enumerate(range(0, pairs, ROWS), start=1):
+    for page, start in enumerate(range(0, len(pairs), ROWS), start=1):
         cv2.imwrite(str(out / f"page-{page}.png"), np.vstack(rows[start : start + ROWS]))
     write_text(key_of(out), key.getvalue())
-    print(f"{out}: {pairs} pairs; keep {key_of(out)} from the judge")
+    print(f"{out}: {len(pairs)} pairs; keep {key_of(out)} from the judge")
 
 
 def key_of(folder: Path) -> Path:
@@ -111,7 +109,7 @@ def score(folder: Path, answers: Path) -> None:
     """Print how many pairs were told apart; guessing gives half."""
     with key_of(folder).open(encoding="utf-8", newline="") as file:
         key = {row["pair"]: row for row in csv.DictReader(file)}
-    hits: dict[str, list[bool]] = defaultdict(list)
+    hits: dict[str, bool] = {}
     given: set[str] = set()
     for line in answers.read_text(encoding="utf-8").splitlines():
         if not line.strip():
@@ -120,15 +118,15 @@ def score(folder: Path, answers: Path) -> None:
         if number not in key or number in given or side.strip() not in ("left", "right"):
             sys.exit(f"error: {answers}: {line!r} is not the number of a pair (once each) and `left` or `right`")
         given.add(number)
-        hits[key[number]["real"]].append(side.strip() == key[number]["real_side"])
-    told = [hit for of in hits.values() for hit in of]
-    share = wilson(sum(told), len(told))
+        hits[key[number]["real"]] = side.strip() == key[number]["real_side"]
+    told = sum(hits.values())
+    share = wilson(told, len(hits))
     print(
-        f"{sum(told)} of {len(told)} pairs told apart: {100 * share.value:.1f} % "
-        f"[{100 * share.low:.1f}, {100 * share.high:.1f}] if pairs were independent; guessing gives 50 %"
+        f"{told} of {len(hits)} pairs told apart: {100 * share.value:.1f} % "
+        f"[{100 * share.low:.1f}, {100 * share.high:.1f}]; guessing gives 50 %"
     )
-    for name, of in sorted(hits.items()):
-        print(f"  {name:<24} {sum(of)} of {len(of)}")
+    for name, hit in sorted(hits.items()):
+        print(f"  {name:<24} {'told apart' if hit else 'taken for synthetic'}")
     if missing := len(key) - len(given):
         print(f"{missing} pairs have no answer")
 
@@ -141,14 +139,13 @@ def main() -> None:
     maker.add_argument("--real", type=Path, required=True)
     maker.add_argument("--synthetic", type=Path, required=True)
     maker.add_argument("--out", type=Path, required=True)
-    maker.add_argument("--pairs", type=int, default=40)
     maker.add_argument("--seed", type=int, default=0)
     scorer = verbs.add_parser("score", help="score a list of answers")
     scorer.add_argument("folder", type=Path)
     scorer.add_argument("answers", type=Path)
     args = parser.parse_args()
     if args.verb == "make":
-        make(args.real, args.synthetic, args.out, args.pairs, args.seed)
+        make(args.real, args.synthetic, args.out, args.seed)
     else:
         score(args.folder, args.answers)
 

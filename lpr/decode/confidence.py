@@ -185,25 +185,39 @@ def fit(evidence: Sequence[Evidence], right: Sequence[bool], method: str = "") -
     raw, target = np.array([one.raw for one in evidence]), np.asarray(right, dtype=np.float64)
     if raw.shape != target.shape or not ((raw >= 0) & (raw <= 1)).all():
         raise InputError("calibration needs one raw value in [0, 1] and one right or wrong for each track")
-    x = _features(evidence)
-    number = int(target.sum())
+    tracks, number = len(target), int(target.sum())
+    gate = _gate([one for one, hit in zip(evidence, right, strict=True) if hit and one.raw > 0])
+    # What is not taken for a plate has a confidence of its own and shall not bend the curve of the others.
+    kept = np.array([gate.is_plate(one) for one in evidence], bool)
+    x, target = _features(evidence)[kept], target[kept]
     best = _logistic(x, target, use_margin=False)
-    if len(target) >= ENOUGH and 0 < number < len(target):
+    if len(target) >= ENOUGH and 0 < target.sum() < len(target):
         fold = np.random.default_rng(0).permutation(len(target)) % FOLDS
         losses = [_cross_loss(x, target, fold, use_margin, isotonic=False) for use_margin in (False, True)]
         use_margin = losses[1] < losses[0]
         best = _logistic(x, target, use_margin)
         if _cross_loss(x, target, fold, use_margin, isotonic=True) < min(losses):
             best = _isotonic(best, x, target)
-    good = [one for one, hit in zip(evidence, right, strict=True) if hit and one.raw > 0]
-    if len(good) >= ENOUGH_RIGHT:
-        best = replace(
-            best,
-            least_raw=_least([one.raw for one in good]),
-            least_mass=_least([max(one.mass, one.raw) for one in good]),
-            most_entropy=float(np.quantile([one.entropy for one in good], 1 - LOST_UNSURE)),
-        )
-    return replace(best, method=method, tracks=len(target), right=number)
+    return replace(
+        best,
+        method=method,
+        tracks=tracks,
+        right=number,
+        least_raw=gate.least_raw,
+        least_mass=gate.least_mass,
+        most_entropy=gate.most_entropy,
+    )
+
+
+def _gate(good: Sequence[Evidence]) -> Calibration:
+    """A calibration with the thresholds of "not a plate" alone, from plates read rightly; with few of them none."""
+    if len(good) < ENOUGH_RIGHT:
+        return Calibration()
+    return Calibration(
+        least_raw=_least([one.raw for one in good]),
+        least_mass=_least([max(one.mass, one.raw) for one in good]),
+        most_entropy=float(np.quantile([one.entropy for one in good], 1 - LOST_UNSURE)),
+    )
 
 
 def _least(values: Sequence[float]) -> float:

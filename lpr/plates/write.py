@@ -72,8 +72,8 @@ def write_tracks(
     NAME_synthetic.jsonl (every draw). `letters`: see texts.with_letters.
     `codec` is what Scenario B's frames went through, "jpeg" or "h264". `fonts`:
     a folder of typefaces for formats that are drawn with fonts. `workers` 0 takes one process a core, 1 none beside
-    this one. `first`: make only so many of the `n` now; the same call without it goes on. InputError for a count below 1,
-    unknown hardness, format or codec, and a folder that is not this set's or cannot be written.
+    this one. `first`: make only so many of the `n` now; the same call without it goes on. InputError for a count
+    below 1, unknown hardness, format or codec, and a folder that is not this set's or cannot be written.
     """
     if n < 1:
         raise InputError(f"the number of tracks must be at least 1, not {n}")
