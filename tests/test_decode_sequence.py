@@ -222,7 +222,7 @@ def test_models_of_different_steps_are_read_together():
 def test_confidence_of_sequence_is_the_geometric_mean_of_the_frames():
     rng = np.random.default_rng(7)
     arrays = shifted_track("ABC1D23", rng, 11.0)
-    prediction = decode_track(Posteriors("t", tuple(arrays)), ReadConfig(fusion="sequence"), BRAZIL, None)
+    prediction = decode_track(Posteriors("t", tuple(arrays)), ReadConfig(fusion="sequence", focus=0), BRAZIL, None)
     logs = [text_log_probs(clean(a, ALPHABET)[None], [prediction.text], ALPHABET)[0, 0] for a in arrays]
     assert prediction.confidence == pytest.approx(np.exp(np.mean(logs)), rel=1e-3)
 
