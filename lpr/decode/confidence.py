@@ -60,6 +60,10 @@ LOST_UNSURE = 0.01
 #: Tracks and right readings from which other curves than Platt's are tried, and thresholds are set.
 ENOUGH, ENOUGH_RIGHT = 60, 40
 
+#: Tracks from which an isotonic curve is tried: through 113 photographs of Algerian plates, 105 of them read rightly,
+#: it leapt from 0 to 1.
+ENOUGH_ISOTONIC = 500
+
 FOLDS = 5
 
 
@@ -196,7 +200,8 @@ def fit(evidence: Sequence[Evidence], right: Sequence[bool], method: str = "") -
         losses = [_cross_loss(x, target, fold, use_margin, isotonic=False) for use_margin in (False, True)]
         use_margin = losses[1] < losses[0]
         best = _logistic(x, target, use_margin)
-        if _cross_loss(x, target, fold, use_margin, isotonic=True) < min(losses):
+        isotonic = len(target) >= ENOUGH_ISOTONIC
+        if isotonic and _cross_loss(x, target, fold, use_margin, isotonic=True) < min(losses):
             best = _isotonic(best, x, target)
     return replace(
         best,
