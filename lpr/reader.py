@@ -17,7 +17,7 @@ from .config import ReadConfig
 from .data.images import preprocess, read_frames, read_image
 from .decode.confidence import Calibration
 from .decode.stored import Decoder
-from .formats import AUTO, template_mask, worst_case_steps
+from .formats import AUTO, load_formats, template_mask, worst_case_steps
 from .model.checkpoint import load, served_formats
 from .model.inference import posteriors_of
 from .types import InputError, Posteriors, Prediction, Problem, Track, UsageError, printable
@@ -50,6 +50,8 @@ def find_checkpoint(given: str | os.PathLike[str] | None = None, formats: Sequen
     for path, served in shipped.items():
         if wanted <= set(served):
             return path, "shipped weights"
+    # A misspelt name is served by none: that is what to say, not which weights there are.
+    load_formats([name for name in formats if name != AUTO])
     there = "; ".join(f"{path.name} ({', '.join(served)})" for path, served in shipped.items())
     raise InputError(
         f"no checkpoint was trained for {' and '.join(sorted(wanted))}: none was given, LPR_CHECKPOINT is not set, no "

@@ -20,7 +20,7 @@ from lpr import reader as reader_module
 from lpr.config import Config, load_config
 from lpr.data.images import read_image
 from lpr.data.scan import scan
-from lpr.formats import load_format, load_formats
+from lpr.formats import FORMATS_DIR, load_format, load_formats
 from lpr.model import checkpoint
 from lpr.model.recogniser import build_recogniser
 from lpr.model.steps import stages, step_table
@@ -109,10 +109,12 @@ def test_weights_are_found_by_the_format_that_they_say_they_serve(shelf: Path) -
     assert find_checkpoint(None, ["mercosur"])[0] == shelf / "b.safetensors"
     # Without a name, and for `auto`, those of the default formats, whatever sorts first.
     assert find_checkpoint()[0] == find_checkpoint(None, ["auto"])[0] == shelf / "b.safetensors"
-    for names in (["indian"], ["algerian", "mercosur"], ["elsewhere/indian.yaml"]):
+    for names in (["indian"], ["algerian", "mercosur"], [str(FORMATS_DIR / "indian.yaml")]):
         with pytest.raises(InputError) as error:
             find_checkpoint(None, names)
         assert "a.safetensors (algerian); b.safetensors (brazilian, mercosur)" in str(error.value)
+    with pytest.raises(InputError, match="did you mean 'indian'"):
+        find_checkpoint(None, ["indien"])
     assert find_checkpoint("x", ["indian"]) == (Path("x"), "as given")
 
 
