@@ -4,7 +4,7 @@ python scripts/benchmark_fusion.py                                        # test
 python scripts/benchmark_fusion.py posteriors.npz --truth truth.csv       # any that lpr.infer --save-posteriors wrote
 
 Each table moves the frames' posteriors against each other: by -k to k steps, drawn for each frame, with blanks for what
-is missing. tests/data/fusion.npz was made by
+is missing. tests/data/fusion.npz was made with the weights of commit 74295e0 by
 
 python -m lpr.synth --out data/fusion --tracks 1000 --hardness hard --seed 2026 --split test
 python -m lpr.infer --tracks data/fusion --out OUT --checkpoint lpr/weights/brazil.safetensors --save-posteriors
