@@ -65,6 +65,9 @@ class ModelConfig(Section):
     residual: int = Field(0, ge=0, le=4, description="for name: cpu; residual blocks behind each of two stages")
     stn: bool = Field(False, description="spatial transformer: an affine transform of the picture, learned, before all")
     mixing: int = Field(0, ge=0, le=8, description="blocks of local and global mixing (SVTR) before the sequence model")
+    temporal: int = Field(
+        0, ge=0, le=4, description="blocks in which the frames of a track look at each other; trains on whole tracks"
+    )
     super_resolution: bool = Field(False, description="train a super-resolution head jointly, on degraded HR")
     slot_head: bool = Field(False, description="training only, one slot a character: it breaks the CTC plateau")
 
@@ -89,7 +92,9 @@ class DataConfig(Section):
         description="share of an epoch's samples by source, as {synthetic: 0.8, real: 0.2} for --data synthetic=DIR "
         "real=DIR; 0: scanned only, say for validation; empty: all sources together, each frame once an epoch",
     )
-    epoch_samples: int = Field(0, ge=0, description="samples of an epoch; 0: as many as there are")
+    epoch_samples: int = Field(
+        0, ge=0, description="samples of an epoch (with model.temporal: tracks); 0: as many as there are"
+    )
     hr_frames: Literal["none", "as_is", "degraded", "both"] = Field(
         "both", description="HR frames in training: as they are, degraded to LR, both (chosen per sample), or none"
     )

@@ -95,8 +95,12 @@ class Ensemble:
 
     def _together(self, found: Sequence[Posteriors]) -> Posteriors:
         arrays = tuple(respelled(array, one.alphabet, self.alphabet) for one in found for array in one.log_probs)
+        alone: tuple[NDArray[np.float32], ...] = ()
+        if any(one.alone for one in found):
+            own = ((one, array) for one in found for array in one.alone or one.log_probs)
+            alone = tuple(respelled(array, one.alphabet, self.alphabet) for one, array in own)
         files = tuple(name for one in found for name in one.files)
-        return self.weighted(replace(found[0], log_probs=arrays, alphabet=self.alphabet, files=files))
+        return self.weighted(replace(found[0], log_probs=arrays, alphabet=self.alphabet, files=files, alone=alone))
 
     def weighted(self, posteriors: Posteriors, weights: Sequence[float] = ()) -> Posteriors:
         """The posteriors of all members with other weights, by default those of now."""

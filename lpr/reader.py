@@ -19,7 +19,7 @@ from .decode.confidence import Calibration
 from .decode.stored import Decoder
 from .formats import AUTO, load_formats, template_mask, worst_case_steps
 from .model.checkpoint import load, served_formats
-from .model.inference import posteriors_of
+from .model.inference import folded, posteriors_of
 from .types import InputError, Posteriors, Prediction, Problem, Track, UsageError, printable
 
 SHIPPED_WEIGHTS = Path(__file__).resolve().parent / "weights"
@@ -87,7 +87,7 @@ class Reader:
         path, self.chosen = find_checkpoint(checkpoint, named)
         self.device = _device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.checkpoint = load(path, self.device)
-        self.model = self.checkpoint.model.eval()
+        self.model = folded(self.checkpoint.model)
         stored = self.checkpoint.calibration
         self.decoder = Decoder(
             self.checkpoint.config,

@@ -356,7 +356,7 @@ def test_curriculum_goes_on_over_epochs(data: Path) -> None:
     config = _config("data.hr_frames=degraded", "data.hr_share=0.25", "train.curriculum_steps=12")
     steps = len(loop.epoch_batches(tracks, config, 0, 0))
     clean = [
-        sum(sample.kind == "hr" for sample in batch)
+        sum(sample.kind == "hr" for sample in loop.flat(batch))
         for epoch in range(3)
         for batch in loop.epoch_batches(tracks, config, epoch, epoch * steps)
     ]

@@ -97,10 +97,16 @@ def init_worker(worker: int = 0) -> None:
     cv2.setNumThreads(0)
 
 
-def epoch_samples(
+#: What a network looks at together: one picture, or of one that fuses frames itself all LR or all HR frames of a track.
+Look = tuple[Sample, ...]
+
+
+def epoch_looks(
     tracks: Sequence[Track], config: Config, epoch: int, hr_share: Callable[[int], float] | None = None
-) -> list[Sample]:
-    """The samples of one training epoch, in order; a function of `config.train.seed` and `epoch` alone.
+) -> list[Look]:
+    """The looks of one training epoch, in order; a function of `config.train.seed` and `epoch` alone.
+
+    With `config.model.temporal` what is said here of a frame holds for all LR or all HR frames of a track.
 
     `config.data.mix` gives every source its share of the positions, at random places. Within a source (without a mix
     all tracks are one) every LR frame is shown once in random order before any is shown again, over the epochs too
@@ -118,12 +124,23 @@ def epoch_samples(
     owner = np.repeat(np.arange(len(pools)), np.diff(ends, prepend=0))
     if len(pools) > 1:
         owner = _generator(_MIX, config.train.seed, epoch).permutation(owner)
-    samples: list[Sample | None] = [None] * total
+    looks: list[Look] = [()] * total
     for pool in pools:
         places = np.flatnonzero(owner == pool.number)
-        for place, sample in zip(places.tolist(), pool.samples(places, epoch, hr_share), strict=True):
-            samples[place] = sample
-    return [sample for sample in samples if sample is not None]
+        for place, look in zip(places.tolist(), pool.looks(places, epoch, hr_share), strict=True):
+            looks[place] = look
+    return looks
+
+
+def epoch_samples(
+    tracks: Sequence[Track], config: Config, epoch: int, hr_share: Callable[[int], float] | None = None
+) -> list[Sample]:
+    """The samples of `epoch_looks`, one after the other."""
+    return [sample for look in epoch_looks(tracks, config, epoch, hr_share) for sample in look]
+
+
+#: Track, and frames of it that are looked at together.
+_Frames = tuple[int, tuple[int, ...]]
 
 
 class _Pool:
@@ -133,8 +150,9 @@ class _Pool:
         mine = [(t, track) for t, track in enumerate(tracks) if source is None or track.source == source]
         self.number = number
         self.config = config
-        self.lr = [(t, f) for t, track in mine for f in range(len(track.lr))]
-        self.hr = [(t, f) for t, track in mine for f in range(len(track.hr))]
+        whole = config.model.temporal > 0
+        self.lr = [look for t, track in mine for look in _looks(t, len(track.lr), whole)]
+        self.hr = [look for t, track in mine for look in _looks(t, len(track.hr), whole)]
         if not self.lr:
             raise InputError("there is no LR frame to train on", fix="track folders need lr-001.png ...")
         if config.data.hr_frames == "none":
@@ -143,8 +161,8 @@ class _Pool:
         #: Samples that show every LR frame once.
         self.length = round(len(self.lr) / (1 - self.hr_share)) if self.hr_share < 1 else len(self.hr)
 
-    def samples(self, places: NDArray[np.intp], epoch: int, hr_share: Callable[[int], float] | None) -> list[Sample]:
-        """One sample for each of `places`, the positions in the epoch that are this source's."""
+    def looks(self, places: NDArray[np.intp], epoch: int, hr_share: Callable[[int], float] | None) -> list[Look]:
+        """One look for each of `places`, the positions in the epoch that are this source's."""
         config, base, total = self.config, self.hr_share, len(places)
         shares = np.full(total, base)
         if hr_share is not None and self.hr:
@@ -164,22 +182,26 @@ class _Pool:
             False: self._frames(self.lr, epoch * total - hr_before, int(np.sum(~is_hr)), _LR_ORDER),
             True: self._frames(self.hr, hr_before, int(np.sum(is_hr)), _HR_ORDER),
         }
-        samples: list[Sample] = []
+        looks: list[Look] = []
         for from_hr, clean in zip(is_hr.tolist(), is_clean.tolist(), strict=True):
-            (track, frame), draw = next(frames[from_hr])
+            (track, together), draw = next(frames[from_hr])
             kind: SampleKind = "lr" if not from_hr else "hr" if clean else "hr_degraded"
-            samples.append(Sample(track, frame, kind, (seed, epoch, track, draw)))
-        return samples
+            looks.append(tuple(Sample(track, frame, kind, (seed, epoch, track, draw)) for frame in together))
+        return looks
 
-    def _frames(
-        self, frames: Sequence[tuple[int, int]], start: int, count: int, word: int
-    ) -> Iterator[tuple[tuple[int, int], int]]:
+    def _frames(self, frames: Sequence[_Frames], start: int, count: int, word: int) -> Iterator[tuple[_Frames, int]]:
         """`count` frames from place `start` of the endless row of passes over `frames`, each with its pass, from 0."""
         for place in range(start, start + count):
             which, within = divmod(place, len(frames))
             if place == start or within == 0:
                 order = _generator(word, self.config.train.seed, which, self.number).permutation(len(frames))
             yield frames[order[within]], which - start // len(frames)
+
+
+def _looks(track: int, frames: int, whole: bool) -> list[_Frames]:
+    if whole:
+        return [(track, tuple(range(frames)))] if frames else []
+    return [(track, (frame,)) for frame in range(frames)]
 
 
 def collate(batch: Sequence[dict[str, Any] | Problem]) -> dict[str, Any]:

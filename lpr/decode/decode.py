@@ -76,7 +76,8 @@ def weigh_track(
     """`decode_track` with raw values in place of confidence and probabilities, and the evidence to calibrate."""
     alphabet = posteriors.alphabet
     arrays = [clean(array, alphabet) for array in posteriors.log_probs]
-    per_frame = _frame_readings(arrays, posteriors, read, formats)
+    own = [clean(array, alphabet) for array in posteriors.alone] or arrays
+    per_frame = _frame_readings(own, posteriors, read, formats)
     fused, weights, masses = fused_evidence(arrays, read, formats, alphabet, posteriors.weights)
     others: tuple[tuple[str, float], ...] = ()
     margin = 0.0

@@ -1,7 +1,8 @@
 """Posteriors on disk: what the network gave for a folder, to be decoded, fused and calibrated again without it.
 
-One .npz file, readable with numpy alone: a float32 array (T of all frames, C) a track, named by its number, and
-`index.json` with the tracks' ids, files and steps and with all that decoding needs of the checkpoint.
+One .npz file, readable with numpy alone: a float32 array (T of all frames, C) a track, named by its number (and a
+second one where the network fuses frames itself), and `index.json` with the tracks' ids, files and steps and with all
+that decoding needs of the checkpoint.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..config import Config, load_config, parse_config
 from ..files import atomic_path
@@ -26,6 +28,8 @@ from .records import audit_record
 
 INDEX = "index.json"
 SUFFIX = ".npz"
+#: Between a track's number and ".npy": its frames on their own, see `types.Posteriors`.
+ALONE = ".alone"
 _REMEDY = "write it again with lpr.infer --save-posteriors"
 
 
@@ -91,15 +95,18 @@ class PosteriorsFile:
         """Append one track with the problems of its frames."""
         arrays = posteriors.log_probs
         classes = len(posteriors.alphabet) + 1
-        stacked = np.concatenate([*arrays, np.empty((0, classes))]).astype(np.float32)
-        with self._archive.open(f"{len(self.rows)}.npy", "w") as member:
-            np.lib.format.write_array(member, stacked, allow_pickle=False)
+        for kind, some in (("", arrays), (ALONE, posteriors.alone)):
+            if some or not kind:
+                stacked = np.concatenate([*some, np.empty((0, classes))]).astype(np.float32)
+                with self._archive.open(f"{len(self.rows)}{kind}.npy", "w") as member:
+                    np.lib.format.write_array(member, stacked, allow_pickle=False)
         self.rows.append(
             {
                 "track_id": posteriors.track_id,
                 "steps": [len(array) for array in arrays],
                 "files": list(posteriors.files),
                 "weights": list(posteriors.weights),
+                "alone": bool(posteriors.alone),
                 "problems": [asdict(problem) for problem in problems],
             }
         )
@@ -159,14 +166,19 @@ class StoredPosteriors:
         try:
             with zipfile.ZipFile(self.path) as archive:
                 for number, row in enumerate(self._index["tracks"]):
-                    with archive.open(f"{number}.npy") as member:
-                        stacked = np.lib.format.read_array(member, allow_pickle=False)
-                    ends = np.cumsum(row["steps"], dtype=np.intp)
-                    if stacked.ndim != 2 or len(stacked) != (ends[-1] if len(ends) else 0):
-                        raise ValueError(f"track {row['track_id']} has shape {stacked.shape}")
-                    arrays = tuple(np.split(stacked, ends[:-1])) if len(ends) else ()
+                    arrays = _arrays(archive, f"{number}.npy", row)
+                    alone = _arrays(archive, f"{number}{ALONE}.npy", row) if row.get("alone") else ()
                     problems = tuple(Problem(**problem) for problem in row["problems"])
-                    weights = tuple(map(float, row.get("weights", ())))
-                    yield Posteriors(row["track_id"], arrays, self.alphabet, tuple(row["files"]), weights), problems
+                    files, weights = tuple(row["files"]), tuple(map(float, row.get("weights", ())))
+                    yield Posteriors(row["track_id"], arrays, self.alphabet, files, weights, alone), problems
         except (OSError, zipfile.BadZipFile, KeyError, TypeError, ValueError) as error:
             raise InputError(f"is damaged: {error}", where=self.path, fix=_REMEDY) from error
+
+
+def _arrays(archive: zipfile.ZipFile, name: str, row: Mapping[str, Any]) -> tuple[NDArray[np.float32], ...]:
+    with archive.open(name) as member:
+        stacked = np.lib.format.read_array(member, allow_pickle=False)
+    ends = np.cumsum(row["steps"], dtype=np.intp)
+    if stacked.ndim != 2 or len(stacked) != (ends[-1] if len(ends) else 0):
+        raise ValueError(f"track {row['track_id']} has shape {stacked.shape}")
+    return tuple(np.split(stacked, ends[:-1])) if len(ends) else ()

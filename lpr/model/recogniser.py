@@ -15,6 +15,7 @@ from .backbones import build_backbone
 from .blocks import MixingBlock
 from .stn import SpatialTransformer
 from .superres import SuperResolutionHead
+from .temporal import TemporalFusion
 
 #: Least standard deviation, of the range 0..1, that standardising a picture divides by: a black or blank crop's sensor
 #: noise (about 2 of 255 grey levels) must not be blown up to the contrast of characters.
@@ -24,20 +25,22 @@ MIN_CONTRAST = 8 / 255
 AUXILIARY = ("slot_head.", "sr_head.")
 
 #: Weights under these names start as the identity; a later phase may add them and reads as well as before.
-GROWN = ("backbone.residual.", "mixing.", "stn.")
+GROWN = ("backbone.residual.", "mixing.", "stn.", "temporal.")
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingOutputs:
     """What the losses need. T steps, C classes, L slots.
 
-    logits: float32 (B, T, C), before log-softmax. slot_logits: float32 (B, L, C) or None. sr: float32 (N, K, 2H, 2W) in
-    about [0, 1] for the N samples asked for, K colour channels, or None.
+    logits: float32 (B, T, C), before log-softmax; alone: the same without a look at other frames, or None where there
+    is none. slot_logits: float32 (B, L, C) or None. sr: float32 (N, K, 2H, 2W) in about [0, 1] for the N samples asked
+    for, K colour channels, or None.
     """
 
     logits: Tensor
     slot_logits: Tensor | None
     sr: Tensor | None
+    alone: Tensor | None = None
 
 
 class SlotHead(nn.Module):
@@ -65,7 +68,8 @@ class SlotHead(nn.Module):
 class Recogniser(nn.Module):
     """Spatial transformer where asked for, backbone, bidirectional LSTM or self-attention, linear classifier.
 
-    Slot and super-resolution heads serve training, where asked for.
+    With `model.temporal` the frames of a track then look at each other; without, each is read on its own. Slot and
+    super-resolution heads serve training, where asked for.
 
     Pictures are uint8 (B, C, H, W); scaling and standardising happen inside, so that training, reading and export
     cannot differ. `steps` is T, `slots` L.
@@ -110,6 +114,7 @@ class Recogniser(nn.Module):
                 # torch's dropout acts between LSTM layers and warns where there is only one.
                 dropout=settings.dropout if settings.layers > 1 else 0.0,
             )
+        self.temporal = TemporalFusion(settings.temporal, width, settings.dropout) if settings.temporal else None
         self.dropout = nn.Dropout(settings.dropout)
         self.classifier = nn.Linear(width, classes)
         self.slot_head: SlotHead | None = None
@@ -120,19 +125,40 @@ class Recogniser(nn.Module):
             self.sr_head = SuperResolutionHead(early.shape[1], size.width // early.shape[3], size.channels)
 
     def forward(self, images: Tensor) -> Tensor:
-        """uint8 (B, C, H, W) -> log-posteriors float32 (B, T, C), natural log; the training-only heads stay unused."""
+        """uint8 (B, C, H, W) -> log-posteriors float32 (B, T, C), natural log, of each picture on its own."""
         sequence, _ = self._sequence(standardise(images))
+        return self._classified(sequence)
+
+    def together(self, images: Tensor, tracks: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-posteriors of each picture on its own, and with a look at the others of its track, (B, T, C) both.
+
+        images: uint8 (B, C, H, W); tracks: int64 (B,), equal numbers side by side are frames of one track. Without
+        `model.temporal` both are the same.
+        """
+        sequence, _ = self._sequence(standardise(images))
+        alone = self._classified(sequence)
+        return alone, alone if self.temporal is None else self._classified(self.temporal(sequence, tracks))
+
+    def _classified(self, sequence: Tensor) -> Tensor:
         logits: Tensor = self.classifier(sequence)
         return logits.float().log_softmax(-1)
 
-    def training_outputs(self, images: Tensor, sr_mask: Tensor | None = None) -> TrainingOutputs:
-        """uint8 (B, C, H, W) -> the outputs of all heads; sr_mask bool (B,) says which samples to enlarge."""
+    def training_outputs(
+        self, images: Tensor, sr_mask: Tensor | None = None, tracks: Tensor | None = None
+    ) -> TrainingOutputs:
+        """uint8 (B, C, H, W) -> the outputs of all heads.
+
+        sr_mask bool (B,) says which samples to enlarge; tracks int64 (B,), which are frames of one track (`together`).
+        """
         sequence, early = self._sequence(standardise(images))
         slot_logits = None if self.slot_head is None else self.classifier(self.slot_head(sequence)).float()
         sr = None
         if self.sr_head is not None and sr_mask is not None and bool(sr_mask.any()):
             sr = self.sr_head(early[sr_mask], images[sr_mask].float() / 255).float()
-        return TrainingOutputs(self.classifier(sequence).float(), slot_logits, sr)
+        logits, alone = self.classifier(sequence).float(), None
+        if self.temporal is not None:
+            logits, alone = self.classifier(self.dropout(self.temporal(sequence, tracks))).float(), logits
+        return TrainingOutputs(logits, slot_logits, sr, alone)
 
     def _sequence(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         if self.stn is not None:

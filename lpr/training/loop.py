@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 
 from ..config import Config
-from ..data.dataset import FrameDataset, Sample, collate, epoch_samples, init_worker
+from ..data.dataset import FrameDataset, Look, Sample, collate, epoch_looks, init_worker
 from ..data.sources import Sources, shown
 from ..data.splits import HeldOut
 from ..files import writing
@@ -232,7 +232,7 @@ class _Loop:
         self.display.start_epoch(position.epoch + 1, len(batches), position.batch)
         loader = DataLoader(
             self.dataset,
-            batch_sampler=[self.group.part(batch) for batch in batches[position.batch :]],
+            batch_sampler=[flat(self.group.part(batch)) for batch in batches[position.batch :]],
             collate_fn=collate,
             num_workers=config.data.workers,
             worker_init_fn=start_worker,
@@ -253,7 +253,7 @@ class _Loop:
             if images:
                 progress = (position.epoch + position.batch / len(batches)) / config.train.epochs
                 shares = Shares(len(batch["images"]) / images, targets / max(all_targets, 1))
-                figures = self.step(batch, progress, shares, batches[position.batch])
+                figures = self.step(batch, progress, shares, flat(batches[position.batch]))
                 position.step += 1
                 position.images += images
             position.batch += 1
@@ -397,15 +397,30 @@ class _Loop:
         checkpoint.save(self.run.best, self.trained.reader, self.config, extra)
 
 
-def epoch_batches(tracks: Sequence[Track], config: Config, epoch: int, epoch_step: int) -> list[list[Sample]]:
-    """The batches of one epoch, which begins at step `epoch_step`; the same ones on every call."""
+def epoch_batches(tracks: Sequence[Track], config: Config, epoch: int, epoch_step: int) -> list[list[Look]]:
+    """The batches of one epoch, which begins at step `epoch_step`; the same ones on every call.
+
+    A batch holds up to `train.batch_size` pictures; one look is never cut, though it hold more.
+    """
     size, base, curriculum = config.train.batch_size, config.data.hr_share, config.train.curriculum_steps
 
     def hr_share(position: int) -> float:
         return base + (1 - base) * clean_share(curriculum, epoch_step + position // size)
 
-    samples = epoch_samples(tracks, config, epoch, hr_share if epoch_step < curriculum else None)
-    return [samples[start : start + size] for start in range(0, len(samples), size)]
+    batches: list[list[Look]] = []
+    room = 0
+    for look in epoch_looks(tracks, config, epoch, hr_share if epoch_step < curriculum else None):
+        if len(look) > room:
+            batches.append([])
+            room = size
+        batches[-1].append(look)
+        room -= len(look)
+    return batches
+
+
+def flat(looks: Sequence[Look]) -> list[Sample]:
+    """The samples of some looks, one after the other."""
+    return [sample for look in looks for sample in look]
 
 
 def mixed_precision(device: torch.device) -> torch.dtype | None:

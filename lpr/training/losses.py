@@ -64,6 +64,10 @@ def compute_losses(
     # zero_infinity: a label that no alignment can spell gives 0 and not infinity; the label check before
     # training keeps such labels out, this is the last line for the gradient of a nearly impossible one.
     ctc = functional.ctc_loss(log_probs, targets, steps, target_lengths, blank=BLANK, zero_infinity=True)
+    if outputs.alone is not None:
+        # A frame must stay readable on its own: tracks of one frame are, and votes take frames alone.
+        alone = outputs.alone.log_softmax(-1).transpose(0, 1)
+        ctc = (ctc + functional.ctc_loss(alone, targets, steps, target_lengths, blank=BLANK, zero_infinity=True)) / 2
     ctc = ctc * shares.pictures
     slot = sr = teacher = torch.zeros((), device=ctc.device)
     if outputs.slot_logits is not None:

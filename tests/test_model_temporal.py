@@ -1,0 +1,196 @@
+"""Frames that look at each other: what they may see, that order does not matter, and the way to files and readings."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lpr.config import ReadConfig, load_config
+from lpr.data.dataset import epoch_looks
+from lpr.decode.decode import decode_track
+from lpr.decode.stored import Decoder, StoredPosteriors, writing
+from lpr.formats import load_formats
+from lpr.model import checkpoint
+from lpr.model.inference import folded, posteriors_of
+from lpr.model.recogniser import Recogniser, build_recogniser
+from lpr.model.temporal import MOST_FRAMES, REACH, TemporalBlock, TemporalFusion
+from lpr.training.loop import epoch_batches, flat
+from lpr.training.losses import compute_losses
+from lpr.training.setup import initialise
+from lpr.types import ALPHABET, Frame, Track
+
+SMALL = ["model.hidden=8", "input.height=16", "input.width=64"]
+
+
+def _awake(module: nn.Module) -> nn.Module:
+    """The branches that begin at zero, moved: only then do frames see each other."""
+    generator = torch.Generator().manual_seed(3)
+    for block in module.modules():
+        if isinstance(block, TemporalBlock):
+            for layer in (block.quality, block.attention_out, block.mlp_out):
+                nn.init.normal_(layer.weight, std=0.3, generator=generator)
+            nn.init.normal_(block.shift, generator=generator)
+    return module
+
+
+def _images(count: int) -> torch.Tensor:
+    return torch.randint(0, 256, (count, 3, 16, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+
+
+def _network(*settings: str) -> Recogniser:
+    torch.manual_seed(0)
+    return build_recogniser(load_config(["cpu"], [*SMALL, "model.temporal=2", *settings])).eval()
+
+
+def test_it_begins_as_the_network_without(tmp_path: Path) -> None:
+    before = load_config(["cpu"], SMALL)
+    path = tmp_path / "small.safetensors"
+    model = build_recogniser(before).eval()
+    checkpoint.save(path, model, before, {"split": {"select": ["A"], "calibrate": ["B"]}})
+    grown = _network()
+    initialise(grown, load_config(["cpu"], [*SMALL, "model.temporal=2", f"train.init_from={path}"]))
+    alone, together = grown.eval().together(_images(6), torch.tensor([0, 0, 0, 1, 1, 2]))
+    torch.testing.assert_close(alone, model(_images(6)))
+    torch.testing.assert_close(together, alone)
+
+
+@torch.no_grad()
+def test_frames_see_their_own_track_and_no_other() -> None:
+    model = _awake(_network())
+    images, tracks = _images(6), torch.tensor([4, 4, 4, 9, 9, 4])
+    alone, together = model.together(images, tracks)
+    assert (together - alone).abs().max() > 0.1
+    images[3] = 255 - images[3]
+    _, after = model.together(images, tracks)
+    changed = (after - together).abs().amax((1, 2)) > 1e-3
+    # The last one is of a track that happens to have the number of the first.
+    assert changed.tolist() == [False, False, False, True, True, False]
+
+
+@torch.no_grad()
+def test_neither_order_nor_neighbours_matter() -> None:
+    model = _awake(_network())
+    images, tracks = _images(7), torch.tensor([0, 0, 0, 1, 2, 2, 2])
+    _, together = model.together(images, tracks)
+    order = [2, 0, 1, 3, 6, 4, 5]
+    _, turned = model.together(images[order], tracks)
+    torch.testing.assert_close(turned, together[order], rtol=0, atol=1e-5)
+    _, only = model.together(images[:3], tracks[:3])
+    torch.testing.assert_close(only, together[:3], rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_step_looks_no_further_than_its_reach() -> None:
+    block = _awake(TemporalBlock(16))
+    x = torch.randn(1, 2, 20, 16, generator=torch.Generator().manual_seed(2))
+    present = torch.ones(1, 2, dtype=torch.bool)
+    nn.init.zeros_(block.quality.weight)  # a frame's worth is drawn from all its steps
+    before = block(x, present)
+    x[0, 0, 10] = -x[0, 0, 10]
+    changed = (block(x, present) - before).abs().amax(3)[0] > 1e-6
+    near = [abs(step - 10) <= REACH for step in range(20)]
+    assert changed.tolist() == [near, near]
+
+
+@torch.no_grad()
+def test_long_tracks_are_read_in_parts() -> None:
+    fusion = _awake(TemporalFusion(1, 16)).eval()
+    x = torch.randn(MOST_FRAMES + 3, 8, 16, generator=torch.Generator().manual_seed(2))
+    tracks = torch.zeros(len(x), dtype=torch.int64)
+    whole = fusion(x, tracks)
+    torch.testing.assert_close(whole[:MOST_FRAMES], fusion(x[:MOST_FRAMES], tracks[:MOST_FRAMES]))
+    torch.testing.assert_close(whole[MOST_FRAMES:], fusion(x[MOST_FRAMES:], tracks[MOST_FRAMES:]))
+
+
+def test_everything_in_it_learns() -> None:
+    model = _awake(_network()).train()
+    targets = torch.tensor([1, 2, 3] * 6)
+    outputs = model.training_outputs(_images(6), None, torch.tensor([0, 0, 0, 1, 1, 2]))
+    assert outputs.alone is not None and not torch.equal(outputs.alone, outputs.logits)
+    config = load_config(["cpu"], SMALL).train
+    compute_losses(outputs, targets, torch.full((6,), 3), None, config).total.backward()
+    assert model.temporal is not None
+    still = [n for n, p in model.temporal.named_parameters() if p.grad is None or not p.grad.abs().any()]
+    assert not still
+    # Without the others the loss is the mean of two equal ones.
+    same = replace(outputs, alone=outputs.logits)
+    both, one = (
+        compute_losses(o, targets, torch.full((6,), 3), None, config).ctc for o in (same, replace(outputs, alone=None))
+    )
+    torch.testing.assert_close(both, one)
+
+
+def _tracks(sizes: list[tuple[int, int]]) -> list[Track]:
+    return [
+        Track(f"t{n}", tuple(Frame(Path("x"), i + 1, kind) for kind, f in (("lr", lr), ("hr", hr)) for i in range(f)))
+        for n, (lr, hr) in enumerate(sizes)
+    ]
+
+
+def test_epochs_are_of_whole_tracks_and_batches_do_not_cut_them() -> None:
+    tracks = _tracks([(5, 5), (5, 0), (1, 0), (3, 4), (0, 2), (7, 0)])
+    config = load_config(["phase1", "cpu"], ["model.temporal=1", "train.batch_size=6", "train.curriculum_steps=0"])
+    looks = epoch_looks(tracks, config, 0)
+    for look in looks:
+        (track,) = {sample.track for sample in look}
+        (kind,) = {sample.kind for sample in look}
+        whole = len(tracks[track].lr if kind == "lr" else tracks[track].hr)
+        assert [sample.frame for sample in look] == list(range(whole))
+        assert len({sample.seed for sample in look}) == 1, "one geometry for all of them"
+    assert {look[0].track for look in looks if look[0].kind == "lr"} == {0, 1, 2, 3, 5}
+    batches = epoch_batches(tracks, config, 0, 0)
+    assert flat([look for batch in batches for look in batch]) == flat(looks)
+    assert all(len(flat(batch)) <= 6 or len(batch) == 1 for batch in batches)
+    assert max(len(flat(batch)) for batch in batches) == 7
+
+
+def test_readings_of_frames_stay_their_own(tmp_path: Path) -> None:
+    model = _awake(_network())
+    frames = _images(5).numpy()
+    found = posteriors_of(
+        folded(model), [("a", frames[:3], "xyz"), ("none", frames[:0], ""), ("b", frames[3:], "uv")], ALPHABET
+    )
+    assert [len(one.alone) for one in found] == [3, 0, 2]
+    a = found[0]
+    formats, read = load_formats(["brazilian", "mercosur"]), ReadConfig()
+    together, apart = (decode_track(one, read, formats, None) for one in (a, replace(a, log_probs=a.alone, alone=())))
+    assert together.per_frame == apart.per_frame
+    assert together.confidence != pytest.approx(apart.confidence)
+    votes = read.model_copy(update={"fusion": "position_vote"})
+    vote, same = (decode_track(one, votes, formats, None) for one in (a, replace(a, log_probs=a.alone, alone=())))
+    assert vote.text == same.text
+
+    config = load_config(["cpu"], SMALL)
+    decoder = Decoder(config, tuple(formats), None, "hash", "model")
+    with writing(tmp_path / "p.npz", decoder, ALPHABET) as file:
+        for one in found:
+            file.add(one, ())
+    for before, (after, _) in zip(found, StoredPosteriors(tmp_path / "p.npz"), strict=True):
+        for ours, theirs in ((before.log_probs, after.log_probs), (before.alone, after.alone)):
+            assert len(ours) == len(theirs) and all(map(np.array_equal, ours, theirs))
+
+
+@torch.no_grad()
+def test_folded_networks_read_alike() -> None:
+    torch.manual_seed(0)
+    for settings in (["model.residual=1"], ["model.name=svtr"], ["model.name=se-resnet"], ["model.name=seed-crnn"]):
+        model = build_recogniser(load_config(["cpu"], [*SMALL, *settings]))
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean.normal_()
+                module.running_var.uniform_(0.5, 2)
+                nn.init.normal_(module.weight)
+        less = folded(model)
+        assert model.training and not less.training
+        torch.testing.assert_close(less(_images(3)), model.eval()(_images(3)), rtol=0, atol=1e-3)
+        assert not any(
+            isinstance(a, nn.Conv2d) and isinstance(b, nn.BatchNorm2d)
+            for row in less.modules()
+            if isinstance(row, nn.Sequential)
+            for a, b in zip(row, list(row)[1:], strict=False)
+        )
