@@ -36,14 +36,10 @@ PRESETS = ("cpu=cpu", "seed-crnn=seed-crnn,read.fusion=confidence_vote")
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs="+", required=True, metavar="DIR", help="to train on, as for lpr.train")
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="for run folders, table and curves"
-    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="for run folders, table and curves")
     parser.add_argument("--minutes", type=float, default=20, help="of training a preset (default 20)")
     parser.add_argument("--presets", nargs="+", default=list(PRESETS), metavar="NAME=PRESET", help="what to compare")
-    parser.add_argument(
-        "--threads", type=int, default=1, help="of every run (default 1; the loader has another core)"
-    )
+    parser.add_argument("--threads", type=int, default=1, help="of every run (default 1; the loader has another core)")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings of all presets")
     parser.add_argument("--target", type=float, default=40, help="exact match in %% that the time to is told of (40)")
     args = parser.parse_args(argv)

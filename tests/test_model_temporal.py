@@ -88,11 +88,10 @@ def test_neither_order_nor_neighbours_matter() -> None:
 def test_a_step_looks_no_further_than_its_reach() -> None:
     block = _awake(TemporalBlock(16))
     x = torch.randn(1, 2, 20, 16, generator=torch.Generator().manual_seed(2))
-    present = torch.ones(1, 2, dtype=torch.bool)
     nn.init.zeros_(block.quality.weight)  # a frame's worth is drawn from all its steps
-    before = block(x, present)
+    before = block(x)
     x[0, 0, 10] = -x[0, 0, 10]
-    changed = (block(x, present) - before).abs().amax(3)[0] > 1e-6
+    changed = (block(x) - before).abs().amax(3)[0] > 1e-6
     near = [abs(step - 10) <= REACH for step in range(20)]
     assert changed.tolist() == [near, near]
 

@@ -22,8 +22,7 @@ class TemporalBlock(nn.Module):
     Each stands behind a LayerNorm and beside a shortcut, and begins as the identity. A learned bias says how far to
     look, in the own frame and in others; another one, drawn from a frame's mean over its steps, how much the frame is
     worth looking at. Frames have no positions, so that their order does not matter.
-    Input and output float32 (G, F, T, D): G tracks of up to F frames, T steps; `present` bool (G, F) tells frames from
-    padding.
+    Input and output float32 (G, F, T, D): G tracks of F frames each, T steps.
     """
 
     def __init__(self, width: int, dropout: float = 0.0) -> None:
@@ -44,12 +43,12 @@ class TemporalBlock(nn.Module):
             for weights in last.parameters():
                 nn.init.zeros_(weights)
 
-    def forward(self, x: Tensor, present: Tensor) -> Tensor:
-        x = x + self.dropout(self.attention_out(self._attend(self.attention_norm(x), present)))
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.dropout(self.attention_out(self._attend(self.attention_norm(x))))
         x = x + self.dropout(self.mlp_out(functional.gelu(self.mlp_in(self.mlp_norm(x)))))
         return x
 
-    def _attend(self, x: Tensor, present: Tensor) -> Tensor:
+    def _attend(self, x: Tensor) -> Tensor:
         """Softmax attention within each track, (G, F, T, D) -> (G, F, T, D)."""
         tracks, frames, steps, width = x.shape
         shape = tracks, frames * steps, 3, self.heads, width // self.heads
@@ -57,7 +56,7 @@ class TemporalBlock(nn.Module):
         query, key, value = self.query_key_value(x).reshape(shape).permute(2, 0, 3, 1, 4)
         weights = (query * shape[-1] ** -0.5) @ key.transpose(2, 3)  # (G, heads, F T, F T)
         bias = self._bias(frames, steps).to(weights.dtype)  # (heads, F, T, F, T)
-        worth = self.quality(x.mean(2)).masked_fill(~present[..., None], -torch.inf)  # (G, F, heads)
+        worth = self.quality(x.mean(2))  # (G, F, heads)
         weights = weights.unflatten(3, (frames, steps)).unflatten(2, (frames, steps)) + bias
         weights = weights + worth.to(weights.dtype).transpose(1, 2)[:, :, None, None, :, None]
         mixed: Tensor = weights.flatten(4).flatten(2, 3).softmax(-1) @ value  # (G, heads, F T, depth)
@@ -85,24 +84,26 @@ class TemporalFusion(nn.Module):
         self.blocks = nn.ModuleList(TemporalBlock(width, dropout) for _ in range(blocks))
 
     def forward(self, sequences: Tensor, tracks: Tensor | None) -> Tensor:
-        group, place = _places(len(sequences) if tracks is None else tracks, sequences.device)
-        shape = int(group[-1]) + 1, int(place.max()) + 1
-        present = torch.zeros(shape, dtype=torch.bool, device=sequences.device)
-        present[group, place] = True
-        x = sequences.new_zeros((*shape, *sequences.shape[1:]))
-        x[group, place] = sequences
-        for block in self.blocks:
-            x = block(x, present)
-        return x[group, place]
+        if tracks is None:
+            tracks = torch.arange(len(sequences), device=sequences.device)
+        result = torch.empty_like(sequences)
+        # Tracks of one length at a time: nothing is padded.
+        for rows in _rows(tracks):
+            x = sequences[rows]  # (G, F, T, D)
+            for block in self.blocks:
+                x = block(x)
+            result[rows] = x.to(result.dtype)
+        return result
 
 
-def _places(tracks: Tensor | int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Group and place within it of each of B frames, int64 (B,) both; a number means that many groups of one."""
-    if isinstance(tracks, int):
-        every = torch.arange(tracks, device=device)
-        return every, torch.zeros_like(every)
-    _, group, counts = torch.unique_consecutive(tracks, return_inverse=True, return_counts=True)
-    place = torch.arange(len(tracks), device=device) - (counts.cumsum(0) - counts)[group]
-    # Parts of MOST_FRAMES are groups of their own.
-    _, group = torch.unique_consecutive(torch.stack([group, place // MOST_FRAMES], 1), dim=0, return_inverse=True)
-    return group, place % MOST_FRAMES
+def _rows(tracks: Tensor) -> list[Tensor]:
+    """Where the frames of each track stand among all, int64 (G, F) for every number F of frames, F <= MOST_FRAMES."""
+    lengths = torch.unique_consecutive(tracks, return_counts=True)[1].tolist()
+    by_length: dict[int, list[range]] = {}
+    start = 0
+    for length in lengths:
+        for first in range(start, start + length, MOST_FRAMES):
+            part = range(first, min(first + MOST_FRAMES, start + length))
+            by_length.setdefault(len(part), []).append(part)
+        start += length
+    return [torch.tensor([list(part) for part in parts], device=tracks.device) for parts in by_length.values()]
