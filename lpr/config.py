@@ -193,6 +193,9 @@ class ReadConfig(Section):
         description="sequence: how much more a sure frame counts, see fusion.frame_weights; 0: all alike. 2 gave the "
         "right texts of 1,000 hard synthetic tracks the largest likelihood",
     )
+    views: int = Field(
+        1, ge=1, le=5, description="looks at each frame, see model/inference.py (test-time augmentation); 1: as it is"
+    )
     format_priors: bool = Field(
         False, description="weigh formats by the priors in their files; constrained, with log_prob_sum or sequence"
     )

@@ -132,7 +132,7 @@ class Reader:
             files.append(name)
         size = self.config.input
         stack = np.stack(images) if images else np.zeros((0, size.channels, size.height, size.width), np.uint8)
-        found = posteriors_of(self.model, [(track_id, stack, files)], self.checkpoint.alphabet)
+        found = posteriors_of(self.model, [(track_id, stack, files)], self.checkpoint.alphabet, self.config.read.views)
         return found[0], tuple(problems)
 
     def read_tracks(self, tracks: Iterable[Track]) -> Iterator[Prediction]:
@@ -160,7 +160,7 @@ class Reader:
                     (track.id, images, [printable(frame.path.name) for frame in frames])
                     for track, images, frames, _ in loaded
                 ]
-                found = posteriors_of(self.model, stacks, self.checkpoint.alphabet)
+                found = posteriors_of(self.model, stacks, self.checkpoint.alphabet, self.config.read.views)
                 for one, (*_, problems) in zip(found, loaded, strict=True):
                     yield one, problems
 

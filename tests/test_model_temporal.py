@@ -16,7 +16,7 @@ from lpr.decode.decode import decode_track
 from lpr.decode.stored import Decoder, StoredPosteriors, writing
 from lpr.formats import load_formats
 from lpr.model import checkpoint
-from lpr.model.inference import folded, posteriors_of
+from lpr.model.inference import folded, posteriors_of, view
 from lpr.model.recogniser import Recogniser, build_recogniser
 from lpr.model.temporal import MOST_FRAMES, REACH, TemporalBlock, TemporalFusion
 from lpr.training.loop import epoch_batches, flat
@@ -172,6 +172,26 @@ def test_readings_of_frames_stay_their_own(tmp_path: Path) -> None:
     for before, (after, _) in zip(found, StoredPosteriors(tmp_path / "p.npz"), strict=True):
         for ours, theirs in ((before.log_probs, after.log_probs), (before.alone, after.alone)):
             assert len(ours) == len(theirs) and all(map(np.array_equal, ours, theirs))
+
+
+def test_views_are_further_frames() -> None:
+    torch.manual_seed(0)
+    model = build_recogniser(load_config(["cpu"], SMALL)).eval()
+    frames = _images(3).numpy()
+    (plain,) = posteriors_of(model, [("a", frames, "xyz")], ALPHABET)
+    (three,) = posteriors_of(model, [("a", frames, "xyz")], ALPHABET, 3)
+    assert len(three.log_probs) == len(three.files) == 9 and three.files[3:6] == plain.files
+    assert all(map(np.array_equal, three.log_probs[:3], plain.log_probs))
+    assert all(map(np.array_equal, three.alone, plain.log_probs))
+    assert not np.allclose(three.log_probs[3], plain.log_probs[0])
+    read, formats = ReadConfig(), load_formats(["brazilian", "mercosur"])
+    one, more = (decode_track(found, read, formats, None) for found in (plain, three))
+    assert one.per_frame == more.per_frame, "a frame has one reading, of itself as it is"
+    # Larger about the middle: what stands in the middle stays, what stands right of it moves right.
+    picture = np.zeros((1, 3, 32, 128), np.uint8)
+    picture[..., 62:66] = picture[..., 94:98] = 255
+    wide = view(picture, 1)[0, 0, 16].astype(int)
+    assert (wide[62:66] > 200).all() and wide[96:100].min() > 100 and wide[94] < 50
 
 
 @torch.no_grad()

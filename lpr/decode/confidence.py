@@ -160,7 +160,7 @@ class Calibration:
 def method_name(read: ReadConfig) -> str:
     """The name of a way to read, which a calibration carries: `constrained/log_prob_sum`, `constrained/sequence/2`."""
     focus = f"/{read.focus:g}" if read.fusion == "sequence" and read.focus else ""
-    return f"{read.decoder}/{read.fusion}{focus}"
+    return f"{read.decoder}/{read.fusion}{focus}" + (f"/{read.views} views" if read.views > 1 else "")
 
 
 def sharpened(confidence: float, power: float, calibration: Calibration | None) -> float:

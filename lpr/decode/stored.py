@@ -106,7 +106,7 @@ class PosteriorsFile:
                 "steps": [len(array) for array in arrays],
                 "files": list(posteriors.files),
                 "weights": list(posteriors.weights),
-                "alone": bool(posteriors.alone),
+                "alone": [len(array) for array in posteriors.alone],
                 "problems": [asdict(problem) for problem in problems],
             }
         )
@@ -166,8 +166,9 @@ class StoredPosteriors:
         try:
             with zipfile.ZipFile(self.path) as archive:
                 for number, row in enumerate(self._index["tracks"]):
-                    arrays = _arrays(archive, f"{number}.npy", row)
-                    alone = _arrays(archive, f"{number}{ALONE}.npy", row) if row.get("alone") else ()
+                    arrays = _arrays(archive, f"{number}.npy", row["steps"])
+                    own = row.get("alone", ())
+                    alone = _arrays(archive, f"{number}{ALONE}.npy", own) if own else ()
                     problems = tuple(Problem(**problem) for problem in row["problems"])
                     files, weights = tuple(row["files"]), tuple(map(float, row.get("weights", ())))
                     yield Posteriors(row["track_id"], arrays, self.alphabet, files, weights, alone), problems
@@ -175,10 +176,10 @@ class StoredPosteriors:
             raise InputError(f"is damaged: {error}", where=self.path, fix=_REMEDY) from error
 
 
-def _arrays(archive: zipfile.ZipFile, name: str, row: Mapping[str, Any]) -> tuple[NDArray[np.float32], ...]:
+def _arrays(archive: zipfile.ZipFile, name: str, steps: Sequence[int]) -> tuple[NDArray[np.float32], ...]:
     with archive.open(name) as member:
         stacked = np.lib.format.read_array(member, allow_pickle=False)
-    ends = np.cumsum(row["steps"], dtype=np.intp)
+    ends = np.cumsum(steps, dtype=np.intp)
     if stacked.ndim != 2 or len(stacked) != (ends[-1] if len(ends) else 0):
-        raise ValueError(f"track {row['track_id']} has shape {stacked.shape}")
+        raise ValueError(f"{name} has shape {stacked.shape}")
     return tuple(np.split(stacked, ends[:-1])) if len(ends) else ()

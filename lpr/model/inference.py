@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
+from dataclasses import replace
 from itertools import pairwise
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -17,6 +19,11 @@ from .recogniser import Recogniser
 
 #: One track ready for the network: its id, uint8 frames (F, C, H, W), and the name of the image behind each frame.
 Stack = tuple[str, NDArray[np.uint8], Sequence[str]]
+
+
+#: Further looks at a frame: its width and height times so much about the middle, and a shift as a share of the width.
+#: A character then falls on other pixels and steps; what is turned or mirrored, no plate is.
+VIEWS = ((1.0, 0.0), (1.06, 0.0), (0.94, 0.0), (1.0, 0.02), (1.0, -0.02))
 
 
 def folded(model: Recogniser) -> Recogniser:
@@ -34,10 +41,27 @@ def folded(model: Recogniser) -> Recogniser:
     return copy
 
 
-def posteriors_of(model: Recogniser, stacks: Sequence[Stack], alphabet: str) -> list[Posteriors]:
+def view(frames: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
+    """View `number` of VIEWS of frames, uint8 (F, C, H, W) both; 0 is the frames themselves."""
+    scale, shift = VIEWS[number]
+    if not number or not len(frames):
+        return frames
+    height, width = frames.shape[2:]
+    matrix = np.array([[scale, 0, (1 - scale) * width / 2 + shift * width], [0, scale, (1 - scale) * height / 2]])
+    moved = [
+        cv2.warpAffine(plane, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        for frame in frames
+        for plane in frame
+    ]
+    return np.stack(moved).astype(np.uint8).reshape(frames.shape)
+
+
+def posteriors_of(model: Recogniser, stacks: Sequence[Stack], alphabet: str, views: int = 1) -> list[Posteriors]:
     """One batch through the network: F log-posteriors float32 (T, C) for each track, on whatever device it lies.
 
     Of a network that fuses frames itself, `Posteriors.alone` holds what it gives for each frame without the others.
+    With several `views` (`read.views`) the arrays of the second view stand behind those of the first, and so on, and
+    `alone` holds what each frame gives as it is.
 
     The model should be in evaluation mode. A track without a frame gives no array.
     """
@@ -52,6 +76,12 @@ def posteriors_of(model: Recogniser, stacks: Sequence[Stack], alphabet: str) -> 
         alone, fused = (log_probs.float().cpu().numpy() for log_probs in both)  # (sum of F, T, C)
     found = []
     for (track_id, _, names), count, end in zip(stacks, counts, np.cumsum(counts), strict=True):
-        own = () if model.temporal is None else tuple(alone[end - count : end])
+        own = () if model.temporal is None and views == 1 else tuple(alone[end - count : end])
         found.append(Posteriors(track_id, tuple(fused[end - count : end]), alphabet, tuple(names), alone=own))
+    for number in range(1, views):
+        more = posteriors_of(model, [(i, view(frames, number), names) for i, frames, names in stacks], alphabet)
+        found = [
+            replace(one, log_probs=one.log_probs + further.log_probs, files=one.files + further.files)
+            for one, further in zip(found, more, strict=True)
+        ]
     return found

@@ -57,7 +57,7 @@ def read_posteriors(model: Recogniser, tracks: Sequence[Track], config: Config) 
             (track.id, images, [frame.path.name for frame in frames])
             for track, (images, frames, _) in zip(batch, loaded, strict=True)
         ]
-        posteriors = posteriors_of(model, stacks, config.model.alphabet)
+        posteriors = posteriors_of(model, stacks, config.model.alphabet, config.read.views)
         found += zip(posteriors, (problems for *_, problems in loaded), strict=True)
     return found
 
