@@ -288,7 +288,7 @@ def _border(plate: Image, spec: Mapping[str, Any]) -> None:
 
 
 def _badges(plate: Image, badges: Sequence[Mapping[str, Any]], seed: int) -> None:
-    """Small coloured fields with a short text, each on its share of the plates."""
+    """Small coloured fields with a short text or rows of small digits, each on its share of the plates."""
     rng = np.random.default_rng(seed)
     for badge in badges:
         colour = badge["colours"][int(rng.integers(len(badge["colours"])))]
@@ -300,6 +300,10 @@ def _badges(plate: Image, badges: Sequence[Mapping[str, Any]], seed: int) -> Non
             colour = [235, 235, 235]
         if badge.get("text"):
             _small_text(plate, badge["text"], x + w / 2, y + h / 2, min(h * 0.4, w * 0.5), np.array(colour, float))
+        rows = int(rng.choice(badge["digit_rows"])) if "digit_rows" in badge else 0
+        for row in range(rows):
+            number, middle = f"{int(rng.integers(1, 32)):02d}", y + h * (row + 0.5) / rows
+            _small_text(plate, number, x + w / 2, middle, min(h * 0.6 / rows, w * 0.5), np.array(colour, float))
 
 
 def _band(plate: Image, band: Mapping[str, Any]) -> None:

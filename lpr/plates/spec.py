@@ -19,7 +19,7 @@ _KNOWN = {
     "age", "area_mm", "badges", "band", "banner", "border", "centres_mm", "character_mm", "colours", "corner_mm",
     "country", "country_mm", "digits", "face", "faces", "first_letters", "first_line", "gap", "group_gap", "groups",
     "image", "letters", "marks", "prefixes", "qr_mm", "rim", "separator", "size_mm", "slots_mm", "template",
-    "template_weights", "top_mm", "variants", "weight",
+    "template_weights", "top_mm", "variants", "weight", "written",
 }  # fmt: skip
 
 
@@ -134,8 +134,16 @@ def _check_variant(check: _Check, spec: Mapping[str, Any], plate_format: PlateFo
         check.numbers(spec, "centres_mm", longest, 0, width)
         if not _numbers([spec.get("top_mm")], 0, height - tallest):
             raise check.error("top_mm", f"must be a number from 0 to {height - tallest:g}, not {spec.get('top_mm')!r}")
-    characters = sorted({c for t in plate_format.templates for symbol in t for c in allowed(symbol)})
+    written = spec.get("written", {})
+    if not isinstance(written, Mapping) or not all(isinstance(c, str) and len(c) == 1 for c in _items(written)):
+        raise check.error("written", f'must be `"CHARACTER": CHARACTER`, what is drawn in its place, not {written!r}')
+    spelled = {c for t in plate_format.templates for symbol in t for c in allowed(symbol)}
+    characters = sorted({written.get(c, c) for c in spelled})
     check_faces(sorted(set(faces)), "".join(characters), fonts, check.where("faces" if "area_mm" in spec else "face"))
+
+
+def _items(values: Mapping[Any, Any]) -> list[Any]:
+    return [*values, *values.values()]
 
 
 def _check_texts(check: _Check, spec: Mapping[str, Any], plate_format: PlateFormat) -> None:
@@ -146,8 +154,8 @@ def _check_texts(check: _Check, spec: Mapping[str, Any], plate_format: PlateForm
         raise check.error("prefixes", "must be a list of two letters each, such as [AP, DL]")
     letters = spec.get("letters", {})
     groups = {"first_letters": [spec.get("first_letters", {})], "letters": []}
-    if not isinstance(letters, Mapping) or not all(isinstance(k, int) and 1 <= k <= longest for k in letters):
-        raise check.error("letters", f"must name positions from 1 to {longest}")
+    if not isinstance(letters, Mapping) or not all(isinstance(k, int) and 1 <= abs(k) <= longest for k in letters):
+        raise check.error("letters", f"must name positions from 1 to {longest}, or from -1 at the end")
     groups["letters"] = list(letters.values())
     for field, entries in groups.items():
         for entry in entries:
@@ -160,6 +168,11 @@ def _check_texts(check: _Check, spec: Mapping[str, Any], plate_format: PlateForm
             raise check.error("bounds", f"must be `position: [low, high]`, not {place!r}: {ends!r}")
         if len(ends) != 2 or not all(isinstance(e, int) and e >= 0 for e in ends) or ends[0] > ends[1]:
             raise check.error("bounds", f"must be `position: [low, high]`, not {place!r}: {ends!r}")
+    for place, shares in spec.get("digits", {}).get("often", {}).items():
+        low, high = bounds.get(place, (1, 0))
+        good = isinstance(shares, Mapping) and all(isinstance(n, int) and low <= n <= high for n in shares)
+        if not good or not _numbers(list(shares.values()), 0, 1) or sum(shares.values()) > 1:
+            raise check.error("often", f"must be `NUMBER: share` within the bounds of {place!r}, not {shares!r}")
 
 
 def _check_image(check: _Check, image: Any) -> None:

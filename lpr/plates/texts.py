@@ -46,8 +46,9 @@ def bucket(text: str) -> str:
 def sample_text(rng: np.random.Generator, plate_format: PlateFormat) -> str:
     """Draw a text as it is met on the road, by these fields of the format's drawing, all optional.
 
-    `template_weights` weigh the templates; `first_letters` and `letters` weigh letters; `prefixes` are what templates
-    that begin with two letters begin with; `digits: {bounds: {-2: [1, 58]}}` bounds the number at a position.
+    `template_weights` weigh the templates; `first_letters` and `letters` weigh characters, by position from 1 or, from
+    the end, from -1; `prefixes` are what templates that begin with two letters begin with; `digits: {bounds: {-2: [1,
+    58]}, often: {-2: {16: 0.3}}}` bounds the number at a position, and says how often it is a certain one.
     """
     spec = plate_format.drawing
     weights = spec.get("template_weights")
@@ -57,7 +58,7 @@ def sample_text(rng: np.random.Generator, plate_format: PlateFormat) -> str:
     else:
         template = plate_format.templates[int(rng.integers(len(plate_format.templates)))]
     favoured: dict[int, Mapping[str, float]] = {
-        int(position) - 1: group for position, group in spec.get("letters", {}).items()
+        _index(int(position), template): group for position, group in spec.get("letters", {}).items()
     }
     if first := spec.get("first_letters"):
         favoured[0] = first
@@ -65,11 +66,23 @@ def sample_text(rng: np.random.Generator, plate_format: PlateFormat) -> str:
     if template.startswith("LL") and (prefixes := spec.get("prefixes")):
         prefix = str(prefixes[int(rng.integers(len(prefixes)))])
         text = prefix + text[len(prefix) :]
+    often = spec.get("digits", {}).get("often", {})
     for place, (low, high) in spec.get("digits", {}).get("bounds", {}).items():
         width = len(str(high))
-        start = len(text) + place if place < 0 else place - 1
-        text = text[:start] + f"{int(rng.integers(low, high + 1)):0{width}d}" + text[start + width :]
+        start = _index(place, text)
+        number = int(rng.integers(low, high + 1))
+        if common := often.get(place):
+            draw = rng.random()
+            number = next(
+                (n for n, end in zip(common, np.cumsum([*common.values()]), strict=True) if draw < end), number
+            )
+        text = text[:start] + f"{number:0{width}d}" + text[start + width :]
     return text
+
+
+def _index(position: int, text: str) -> int:
+    """Where in `text` a position from 1, or from -1 at its end, lies."""
+    return len(text) + position if position < 0 else position - 1
 
 
 def with_letters(plate_format: PlateFormat, letters: Letters) -> PlateFormat:

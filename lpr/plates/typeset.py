@@ -68,12 +68,16 @@ def typeset(
     radius: float,
     fonts: Path | None,
 ) -> list[Placed]:
-    """Place every character of `text` in the area of a drawing; a text wider than the area is set narrower."""
+    """Place every character of `text` in the area of a drawing; a text wider than the area is set narrower.
+
+    `written` of the drawing names characters that are drawn as another: a 1 as I with serifs.
+    """
     left, top, area_width, area_height = spec["area_mm"]
     height = between(spec["character_mm"], draws.height)
     gap = between(spec["gap"], draws.gap) * height
     group_gap = between(spec.get("group_gap", 0), draws.group_gap) * height
-    groups = split_groups(text, spec.get("groups"))
+    written = spec.get("written", {})
+    groups = split_groups("".join(written.get(c, c) for c in text), spec.get("groups"))
     first = spec.get("first_line", len(groups))
     lines = [line for line in (groups[:first], groups[first:]) if line]
     pitch = area_height / len(lines)
