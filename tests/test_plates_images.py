@@ -18,7 +18,7 @@ from lpr.plates.draw import draw_plate, draw_plate_parameters, size_of, variant_
 from lpr.plates.fonts import PACKAGES, check_faces, packaged_faces
 from lpr.plates.images import write_images
 from lpr.plates.texts import bucket, sample_text
-from lpr.plates.typeset import split_groups
+from lpr.plates.typeset import TypeDraws, split_groups, typeset
 from lpr.synth import main
 from lpr.types import InputError
 
@@ -155,6 +155,20 @@ def test_algerian_colours_and_wilayas() -> None:
     assert {int(t[-2:]) for t in texts} == set(range(1, 59))
     uses = Counter(draw_plate_parameters(rng, plate_format, t).use for t in texts)
     assert 0.62 < uses["front"] / 400 < 0.78
+    assert 0.24 < np.mean([t[-2:] == "16" for t in texts]) < 0.38
+    assert 0.75 < np.mean([t[-5] == "1" for t in texts]) < 0.9
+    assert {len(t) for t in texts} == {10, 11}
+
+
+def test_a_one_may_be_drawn_as_another_sign() -> None:
+    plate_format = load_format("algerian")
+    spec = variant_of(plate_format.drawing, "roman")
+    setting = TypeDraws("engschrift", "roman", 1.0, 0.5, 0.5, (0.5, 0.5), "none")
+    sizes = {"stroke": 1.0, "width": 1.0, "radius": 1.0, "fonts": None}
+    roman, letters = (
+        typeset(s, t, setting, **sizes) for s, t in ((spec, "0131110616"), (plate_format.drawing, "0I3III06I6"))
+    )
+    assert all(np.array_equal(a.ink, b.ink) for a, b in zip(roman, letters, strict=True))
 
 
 def test_packaged_faces_are_many_and_draw_what_they_must() -> None:

@@ -72,10 +72,8 @@ def sample_text(rng: np.random.Generator, plate_format: PlateFormat) -> str:
         start = _index(place, text)
         number = int(rng.integers(low, high + 1))
         if common := often.get(place):
-            draw = rng.random()
-            number = next(
-                (n for n, end in zip(common, np.cumsum([*common.values()]), strict=True) if draw < end), number
-            )
+            ends = np.cumsum([*common.values()])
+            number = [*common, number][int(np.searchsorted(ends, rng.random(), side="right"))]
         text = text[:start] + f"{number:0{width}d}" + text[start + width :]
     return text
 

@@ -81,7 +81,9 @@ def track_picture(images: Mapping[str, Pixels], prediction: Prediction, truth: s
     line = f"confidence {prediction.confidence:.2f}"
     if truth is not None and prediction.text != truth:
         line += f"   truth {truth}"
-    draw.text((left, MARGIN_PX + 66), line, fill=INK, font=ImageFont.load_default(15))
+    # Beside a truth of eleven characters the line would not fit.
+    size = min(15, 15 * (RESULT_WIDTH_PX - MARGIN_PX) / draw.textlength(line, ImageFont.load_default(15)))
+    draw.text((left, MARGIN_PX + 66), line, fill=INK, font=ImageFont.load_default(size))
     return np.asarray(canvas, dtype=np.uint8)
 
 
