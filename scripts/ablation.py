@@ -37,6 +37,7 @@ VARIANTS = {
     "residual": ["model.residual=1"],
     "mixing": ["model.mixing=1"],
     "stn": ["model.stn=true"],
+    "temporal": ["model.temporal=1"],
     "attention": ["model.sequence=attention"],
     "no-slot-head": ["model.slot_head=false"],
     "light-augmentation": ["augment.strength=light"],
@@ -47,6 +48,9 @@ FROM_THE_START = ("attention",)
 
 #: Validations a run: enough for a best checkpoint, few enough to cost little.
 EPOCHS = 8
+
+#: Frames of a track, LR or HR: what the network with `model.temporal` takes as one sample.
+FRAMES = 5
 
 #: Steps timed for a rate, after as many that are not; the fastest counts.
 TIMED_STEPS = 8
@@ -83,7 +87,8 @@ def main(argv: Sequence[str]) -> int:
         for name, config in configs.items():
             run = args.out / f"{name}-{seed}"
             frames = max(config.train.batch_size, round(rates[name] * 60 * args.minutes / EPOCHS))
-            planned = load_config([], [f"train.seed={seed}", f"data.epoch_samples={frames}"], config)
+            samples = max(1, frames // FRAMES) if config.model.temporal else frames
+            planned = load_config([], [f"train.seed={seed}", f"data.epoch_samples={samples}"], config)
             plan = {"config": planned.model_dump(mode="json"), "read": [str(args.test), str(args.truth)]}
             scores = run / "scores.json"
             if not scores.exists():
@@ -133,7 +138,8 @@ def measured_rates(path: Path, configs: dict[str, Config]) -> dict[str, float]:
         amp_type = mixed_precision(torch.device("cpu")) if config.train.amp else None
         started = time.process_time()
         with torch.autocast("cpu", amp_type, enabled=amp_type is not None):
-            outputs = model.training_outputs(images.contiguous(memory_format=torch.channels_last))
+            images = images.contiguous(memory_format=torch.channels_last)
+            outputs = model.training_outputs(images, tracks=torch.arange(batch) // FRAMES)
         labels, lengths = torch.ones(7 * batch, dtype=torch.long), torch.full((batch,), 7)
         optimizer.zero_grad(set_to_none=True)
         compute_losses(outputs, labels, lengths, None, config.train).total.backward()
