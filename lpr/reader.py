@@ -143,26 +143,34 @@ class Reader:
     def posteriors(self, tracks: Iterable[Track]) -> Iterator[tuple[Posteriors, tuple[Problem, ...]]]:
         """What the network gives for each track, in their order, and the problems of its frames.
 
-        Images of the next batch are decoded in threads while the network reads this one.
+        Three batches are under way at a time: while the caller decodes one, the network reads the next in a thread, and
+        the images of the one after that are loaded in others.
         """
-        with ThreadPoolExecutor(max_workers=2) as pool:
+        Loading = list[tuple[Track, Future[Any]]]
+        with ThreadPoolExecutor(max_workers=2) as loaders, ThreadPoolExecutor(max_workers=1) as network:
             stream = iter(tracks)
 
-            def start() -> list[tuple[Track, Future[Any]]]:
+            def load() -> Loading:
                 batch = islice(stream, self.config.read.batch_tracks)
-                return [(track, pool.submit(read_frames, track, self.config.input)) for track in batch]
+                return [(track, loaders.submit(read_frames, track, self.config.input)) for track in batch]
 
-            ahead = start()
-            while ahead:
-                batch, ahead = ahead, start()
+            def look(batch: Loading) -> list[tuple[Posteriors, tuple[Problem, ...]]]:
                 loaded = [(track, *future.result()) for track, future in batch]
                 stacks = [
                     (track.id, images, [printable(frame.path.name) for frame in frames])
                     for track, images, frames, _ in loaded
                 ]
                 found = posteriors_of(self.model, stacks, self.checkpoint.alphabet, self.config.read.views)
-                for one, (*_, problems) in zip(found, loaded, strict=True):
-                    yield one, problems
+                return [(one, problems) for one, (*_, problems) in zip(found, loaded, strict=True)]
+
+            def submit(batch: Loading) -> Future[list[tuple[Posteriors, tuple[Problem, ...]]]] | None:
+                return network.submit(look, batch) if batch else None
+
+            running, ahead = submit(load()), load()
+            while running:
+                done = running.result()
+                running, ahead = submit(ahead), load()
+                yield from done
 
 
 def _device(name: str) -> torch.device:

@@ -182,9 +182,8 @@ def standardise(images: Tensor) -> Tensor:
     Exposure jumps from frame to frame and from day to night; reading needs the shapes only.
     """
     pictures = images.float() / 255
-    mean = pictures.mean((1, 2, 3), keepdim=True)
-    deviation = pictures.std((1, 2, 3), keepdim=True).clamp(min=MIN_CONTRAST)
-    return (pictures - mean) / deviation
+    variance, mean = torch.var_mean(pictures, (1, 2, 3), keepdim=True)
+    return (pictures - mean) / variance.sqrt().clamp(min=MIN_CONTRAST)
 
 
 def build_recogniser(config: Config, formats: Sequence[PlateFormat] | None = None) -> Recogniser:
