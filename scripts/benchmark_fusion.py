@@ -17,6 +17,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +59,9 @@ def load(path: Path, truth: Path | None) -> tuple[Labelled, tuple[PlateFormat, .
         raise InputError("holds no labels", where=path, fix="name them with --truth")
     stored = StoredPosteriors(path)
     texts = {track.id: track.text for track in read_truth(truth)[0] if track.text}
-    return [(one, texts[one.track_id]) for one, _ in stored if one.track_id in texts], stored.decoder.formats
+    # What a network fused itself is left aside: here fusion alone is compared, on frames that know nothing of each other.
+    own = [replace(one, log_probs=one.alone or one.log_probs, alone=()) for one, _ in stored]
+    return [(one, texts[one.track_id]) for one in own if one.track_id in texts], stored.decoder.formats
 
 
 def keep(target: Path, tracks: Labelled, formats: Sequence[PlateFormat], source: str) -> None:
