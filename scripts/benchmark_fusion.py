@@ -59,7 +59,7 @@ def load(path: Path, truth: Path | None) -> tuple[Labelled, tuple[PlateFormat, .
         raise InputError("holds no labels", where=path, fix="name them with --truth")
     stored = StoredPosteriors(path)
     texts = {track.id: track.text for track in read_truth(truth)[0] if track.text}
-    # What a network fused itself is left aside: here fusion alone is compared, on frames that know nothing of each other.
+    # What a network fused itself is left aside: fusion is compared on frames that know nothing of each other.
     own = [replace(one, log_probs=one.alone or one.log_probs, alone=()) for one, _ in stored]
     return [(one, texts[one.track_id]) for one in own if one.track_id in texts], stored.decoder.formats
 
