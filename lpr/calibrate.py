@@ -78,6 +78,8 @@ def main(argv: Sequence[str]) -> int:
         raise InputError(
             f"was not made by {' and '.join(args.checkpoint)}", where=args.tracks, fix="read the tracks with it again"
         )
+    if stored:
+        stored.require_views(read.views)
     choosing, texts = _folds(texts, [reader.checkpoint.split for reader in ensemble.readers], several)
     wanted = choosing | texts
     tracks = [] if stored else [track for track in scan(args.tracks).tracks if track.id in wanted]

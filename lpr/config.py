@@ -92,9 +92,7 @@ class DataConfig(Section):
         description="share of an epoch's samples by source, as {synthetic: 0.8, real: 0.2} for --data synthetic=DIR "
         "real=DIR; 0: scanned only, say for validation; empty: all sources together, each frame once an epoch",
     )
-    epoch_samples: int = Field(
-        0, ge=0, description="samples of an epoch (with model.temporal: tracks); 0: as many as there are"
-    )
+    epoch_samples: int = Field(0, ge=0, description="samples (frames) of an epoch; 0: as many as there are")
     hr_frames: Literal["none", "as_is", "degraded", "both"] = Field(
         "both", description="HR frames in training: as they are, degraded to LR, both (chosen per sample), or none"
     )

@@ -54,8 +54,11 @@ class Ensemble:
         if recipe:
             checkpoints = [str(Path(given).parent / member["path"]) for member in recipe["members"]]
             settings = [*_as_settings(recipe["read"]), *settings]
-        self.readers = [Reader(path, format=format, settings=settings, device=device) for path in checkpoints]
-        first = self.readers[0]
+        first = Reader(checkpoints[0], format=format, settings=settings, device=device)
+        # How often a frame is looked at is up to each network, and must be the same for the weights to fit.
+        settings = [*settings, f"read.views={first.config.read.views}"]
+        others = [Reader(path, format=format, settings=settings, device=device) for path in checkpoints[1:]]
+        self.readers = [first, *others]
         seen: dict[str, Path] = {}
         for at, reader in enumerate(self.readers):
             path, found = reader.checkpoint.path, reader.checkpoint.hash

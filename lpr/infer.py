@@ -65,7 +65,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--device", help="torch device; default: the GPU where there is one")
     parser.add_argument("--strict", action="store_true", help="stop at the first frame that cannot be read")
     parser.add_argument("--pictures", type=int, default=12, metavar="N", help="draw the first N tracks (default 12)")
-    parser.add_argument("--save-posteriors", action="store_true", help="write posteriors.npz too (24 KB a track)")
+    parser.add_argument("--save-posteriors", action="store_true", help="write posteriors.npz too (5 KB a frame)")
     parser.add_argument("--pseudo-labels", type=float, metavar="P", help="list unlabelled tracks of this confidence")
     args = parser.parse_args(argv)
     if args.pseudo_labels is not None and not 0 < args.pseudo_labels <= 1:
@@ -94,7 +94,7 @@ def main(argv: Sequence[str]) -> int:
     say = console().print
     say(source.said)
     if not source.decoder.calibrated:
-        say("confidences are not calibrated: the checkpoint has no calibration for this read.decoder and read.fusion")
+        say("confidences are not calibrated: the checkpoint has no calibration for this way to read (read.*)")
 
     started = time.perf_counter()
     predictions, doubtful = _read_all(source, out, args.strict, args.save_posteriors)
@@ -210,6 +210,7 @@ def _stored(path: Path, checkpoints: list[str], formats: list[str], settings: li
     stored = StoredPosteriors(path)
     stream: Iterable[tuple[Posteriors, tuple[Problem, ...]]] = stored
     decoder = stored.decoder.with_settings(settings, formats)
+    stored.require_views(decoder.config.read.views)
     if checkpoints:
         from .ensemble import Ensemble
 

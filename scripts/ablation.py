@@ -27,7 +27,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from lpr import cli
-from lpr.config import Config, load_config
+from lpr.config import Config, load_config, parse_config
 from lpr.files import writable_folder, write_text
 from lpr.types import InputError, Track
 
@@ -49,7 +49,7 @@ FROM_THE_START = ("attention",)
 #: Validations a run: enough for a best checkpoint, few enough to cost little.
 EPOCHS = 8
 
-#: Frames of a track, LR or HR: what the network with `model.temporal` takes as one sample.
+#: Frames of a track that steps are timed on.
 FRAMES = 5
 
 #: Steps timed for a rate, after as many that are not; the fastest counts.
@@ -87,8 +87,7 @@ def main(argv: Sequence[str]) -> int:
         for name, config in configs.items():
             run = args.out / f"{name}-{seed}"
             frames = max(config.train.batch_size, round(rates[name] * 60 * args.minutes / EPOCHS))
-            samples = max(1, frames // FRAMES) if config.model.temporal else frames
-            planned = load_config([], [f"train.seed={seed}", f"data.epoch_samples={samples}"], config)
+            planned = load_config([], [f"train.seed={seed}", f"data.epoch_samples={frames}"], config)
             plan = {"config": planned.model_dump(mode="json"), "read": [str(args.test), str(args.truth)]}
             scores = run / "scores.json"
             if not scores.exists():
@@ -98,7 +97,8 @@ def main(argv: Sequence[str]) -> int:
                 found = read(run, planned, data, args.test, args.truth)
                 write_text(scores, json.dumps({"plan": plan, "frames": EPOCHS * frames, "rate": rates[name], **found}))
             stored = json.loads(scores.read_text())
-            if stored["plan"] != plan:
+            then = parse_config(stored["plan"]["config"], str(scores))
+            if (then, stored["plan"]["read"]) != (planned, plan["read"]):
                 raise InputError("is of other settings or test tracks", where=run, fix="choose another --out")
             results[name].append(stored)
             write_tables(args.out, rows(results))

@@ -3,10 +3,10 @@
 python scripts/time_to_accuracy.py --data data/hard --out runs/race --minutes 20
 python scripts/time_to_accuracy.py --data data/hard --out runs/race --presets cpu=cpu seed-crnn=seed-crnn
 
-A preset may carry settings: `crnn=seed-crnn,read.fusion=confidence_vote`; phase1 lies below each. All train on the same
-tracks with the same number of threads, and read the same held-out tracks after every epoch. The clock counts training,
-the wait for the loader included, and not validation, which costs both the same number of tracks. A call again goes on
-where it stopped. OUT/race.csv, race.md and race.png hold the curves.
+Presets may lie over each other and carry settings: `fused=cpu+fused,train.lr=5e-4`; phase1 lies below each. All
+train on the same tracks with the same number of threads, and read the same held-out tracks after every epoch. The clock
+counts training, the wait for the loader included, and not validation, which costs all the same number of tracks. A call
+again goes on where it stopped. OUT/race.csv, race.md and race.png hold the curves.
 """
 
 from __future__ import annotations
@@ -52,16 +52,15 @@ def main(argv: Sequence[str]) -> int:
     curves: dict[str, list[dict[str, float]]] = {}
     for name, config in configured(args.presets, [*args.set, f"train.threads={args.threads}"]).items():
         run = args.out / name
-        begun = (run / "config.yaml").exists()
-        if not begun:
-            rate = timed(name, config, args.out, data)
-            frames = max(config.train.batch_size, round(rate * 60 * args.minutes / POINTS))
-            config = load_config(
-                [], [f"data.epoch_samples={frames}", f"train.epochs={POINTS}", f"train.early_stop={POINTS}"], config
-            )
-        else:
-            config = load_config([str(run / "config.yaml")])
-        if train(config, data, run, resume=begun) == "interrupted":
+        rate = timed(config, args.out / f"{name}-rate", data)
+        if not rate:
+            return 130
+        frames = max(config.train.batch_size, round(rate * 60 * args.minutes / POINTS))
+        planned = load_config(
+            [], [f"data.epoch_samples={frames}", f"train.epochs={POINTS}", f"train.early_stop={POINTS}"], config
+        )
+        # Where it stands already, other settings or minutes than its own are an error.
+        if train(planned, data, run, resume=(run / "config.yaml").exists()) == "interrupted":
             return 130
         curves[name] = curve(run)
     report(args.out, curves, args.target)
@@ -74,22 +73,21 @@ def configured(presets: Sequence[str], common: Sequence[str]) -> dict[str, Confi
     found: dict[str, Config] = {}
     for one in presets:
         name, equals, what = one.partition("=")
-        preset, *settings = what.split(",")
+        names, *settings = what.split(",")
         if not equals or not name or name in found:
             raise UsageError(f"--presets {one}: expected NAME=PRESET, each name once")
-        found[name] = load_config(["phase1", preset], [*common, *settings])
+        found[name] = load_config(["phase1", *names.split("+")], [*common, *settings])
     return found
 
 
-def timed(name: str, config: Config, out: Path, data: Any) -> float:
-    """Frames a second that this configuration trains here, from a short run that is kept beside the others."""
+def timed(config: Config, run: Path, data: Any) -> float:
+    """Frames a second that a configuration trains here, from a short run that is kept; 0 where it was interrupted."""
     from lpr.training.loop import train
     from lpr.training.run import RunFolder
 
-    run = out / f"{name}-rate"
-    if not run.exists():
-        batches = f"data.epoch_samples={20 * config.train.batch_size}"
-        train(load_config([], [batches, "train.epochs=1"], config), data, run)
+    short = load_config([], [f"data.epoch_samples={20 * config.train.batch_size}", "train.epochs=1"], config)
+    if train(short, data, run, resume=(run / "config.yaml").exists()) == "interrupted":
+        return 0.0
     return RunFolder(run).logged_figures()[-1]["images_per_s"]
 
 
@@ -99,7 +97,8 @@ def curve(run: Path) -> list[dict[str, float]]:
 
     points: list[dict[str, float]] = []
     minutes = seen = 0.0
-    for row in RunFolder(run).logged_figures():
+    # A run that starts from weights logs them as epoch 0, before any training.
+    for row in (row for row in RunFolder(run).logged_figures() if row["epoch"]):
         minutes += (row["images"] - seen) / row["images_per_s"] / 60
         seen = row["images"]
         points.append(

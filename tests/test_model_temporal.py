@@ -4,25 +4,31 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
+from training_case import TINY, make_data
 
 from lpr.config import ReadConfig, load_config
-from lpr.data.dataset import epoch_looks
+from lpr.data.dataset import collate, epoch_looks
 from lpr.decode.decode import decode_track
 from lpr.decode.stored import Decoder, StoredPosteriors, writing
+from lpr.ensemble import Ensemble
 from lpr.formats import load_formats
 from lpr.model import checkpoint
 from lpr.model.inference import folded, posteriors_of, view
 from lpr.model.recogniser import Recogniser, build_recogniser
 from lpr.model.temporal import MOST_FRAMES, REACH, TemporalBlock, TemporalFusion
-from lpr.training.loop import epoch_batches, flat
+from lpr.training.loop import epoch_batches, flat, train
 from lpr.training.losses import compute_losses
 from lpr.training.setup import initialise
-from lpr.types import ALPHABET, Frame, Track
+from lpr.training.step import Stepper
+from lpr.training.stopping import StopRequest
+from lpr.types import ALPHABET, Frame, InputError, Track
 
 SMALL = ["model.hidden=8", "input.height=16", "input.width=64"]
 
@@ -102,8 +108,9 @@ def test_long_tracks_are_read_in_parts() -> None:
     x = torch.randn(MOST_FRAMES + 3, 8, 16, generator=torch.Generator().manual_seed(2))
     tracks = torch.zeros(len(x), dtype=torch.int64)
     whole = fusion(x, tracks)
-    torch.testing.assert_close(whole[:MOST_FRAMES], fusion(x[:MOST_FRAMES], tracks[:MOST_FRAMES]))
-    torch.testing.assert_close(whole[MOST_FRAMES:], fusion(x[MOST_FRAMES:], tracks[MOST_FRAMES:]))
+    half = len(x) // 2
+    torch.testing.assert_close(whole[:half], fusion(x[:half], tracks[:half]))
+    torch.testing.assert_close(whole[half:], fusion(x[half:], tracks[half:]))
 
 
 def test_everything_in_it_learns() -> None:
@@ -146,6 +153,73 @@ def test_epochs_are_of_whole_tracks_and_batches_do_not_cut_them() -> None:
     assert flat([look for batch in batches for look in batch]) == flat(looks)
     assert all(len(flat(batch)) <= 6 or len(batch) == 1 for batch in batches)
     assert max(len(flat(batch)) for batch in batches) == 7
+
+
+def test_two_looks_at_one_track_are_told_apart() -> None:
+    images = {"image": torch.zeros(1), "target": torch.ones(1, dtype=torch.int64), "track": 3}
+    keys = [("lr", (0, 0, 3, 0))] * 2 + [("hr", (0, 0, 3, 0))] + [("lr", (0, 0, 3, 1))] * 2
+    batch = collate([{**images, "look": key} for key in keys])
+    assert batch["looks"].tolist() == [0, 0, 1, 2, 2] and batch["tracks"].tolist() == [3] * 5
+
+
+def test_an_epoch_is_as_long_as_asked_and_its_curriculum_as_fast() -> None:
+    tracks = _tracks([(5, 5)] * 300)
+    settings = ["train.batch_size=10", "train.curriculum_steps=100", "data.hr_frames=degraded"]
+    clean: dict[int, list[float]] = {}
+    for temporal in (0, 1):
+        config = load_config(["phase1", "cpu"], [*settings, f"model.temporal={temporal}", "data.epoch_samples=2000"])
+        batches = [flat(batch) for batch in epoch_batches(tracks, config, 0, 0)]
+        assert sum(map(len, batches)) == 2000 and len(batches) == 200
+        clean[temporal] = [sum(s.kind == "hr" for b in batches[i : i + 20] for s in b) / 200 for i in range(0, 200, 20)]
+    assert clean[1] == pytest.approx(clean[0], abs=0.1)
+    assert clean[1][0] > 0.8 and clean[1][5:] == [0] * 5
+    mixed = [replace(track, source="tracks") for track in tracks[:100]]
+    mixed += [replace(track, source="single") for track in _tracks([(1, 0)] * 100)]
+    config = load_config(
+        ["cpu"], ["model.temporal=1", "data.mix={tracks: 0.4, single: 0.6}", "data.epoch_samples=2600"]
+    )
+    assert sum(map(len, epoch_looks(mixed, config, 0))) == 0.4 * 1000 * 5 + 0.6 * 1000
+
+
+def test_training_resumes_bit_equal_with_whole_tracks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = make_data(tmp_path / "data")
+    config = load_config(["phase1", "cpu"], [*TINY, "model.super_resolution=false", "model.temporal=1"])
+    assert train(config, data, tmp_path / "whole") == ""
+    step, steps = Stepper.step, [0]
+
+    def stop_in_the_middle(self: Stepper, *args: Any) -> dict[str, float]:
+        steps[0] += 1
+        if steps[0] == 3:
+            monkeypatch.setattr(StopRequest, "reason", "interrupted")
+        return step(self, *args)
+
+    monkeypatch.setattr(Stepper, "step", stop_in_the_middle)
+    assert train(config, data, tmp_path / "cut") == "interrupted"
+    monkeypatch.setattr(StopRequest, "reason", "")
+    assert train(config, data, tmp_path / "cut", resume=True) == ""
+    whole, cut = (load_file(tmp_path / run / "best" / "model.safetensors") for run in ("whole", "cut"))
+    assert any(name.startswith("temporal.") for name in whole)
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+
+
+def test_views_of_stored_posteriors_and_of_an_ensemble(tmp_path: Path) -> None:
+    paths = []
+    for number, views in enumerate((2, 1)):
+        config = load_config(["cpu"], [*SMALL, f"model.temporal={number}", f"read.views={views}"])
+        torch.manual_seed(number)
+        paths.append(tmp_path / f"{number}.safetensors")
+        checkpoint.save(paths[-1], build_recogniser(config), config, {})
+    both = Ensemble([str(path) for path in paths])
+    frames = [frame.transpose(1, 2, 0) for frame in _images(3).numpy()]
+    found = both.look(frames, "a")
+    assert len(found.log_probs) == len(found.weights) == len(found.files) == 2 * 2 * 3 and len(found.alone) == 2 * 3
+    assert len(both.decoder.decode(found).per_frame) == 6
+    with writing(tmp_path / "p.npz", both.decoder, ALPHABET) as file:
+        file.add(found, ())
+    stored = StoredPosteriors(tmp_path / "p.npz")
+    stored.require_views(2)
+    with pytest.raises(InputError, match="holds 2 views of each frame, read.views asks for 1"):
+        stored.require_views(1)
 
 
 def test_readings_of_frames_stay_their_own(tmp_path: Path) -> None:

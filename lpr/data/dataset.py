@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any, Literal
 
 import cv2
@@ -41,7 +42,8 @@ class Sample:
 class FrameDataset(Dataset[Any]):
     """Reads, augments and preprocesses single frames of labelled tracks.
 
-    An item is a dict: "image" uint8 (C, H, W), "target" int64 (L,) CTC classes, "track" int, index into `tracks`; and
+    An item is a dict: "image" uint8 (C, H, W), "target" int64 (L,) CTC classes, "track" int, index into `tracks`,
+    "look", what the samples of one look have in common; and
     "sr_target" uint8 (C, 2H, 2W) for a degraded HR sample of a model with a super-resolution head, the same HR crop
     under the same geometry. A frame that cannot be read gives its Problem instead, which `collate` puts aside.
     With `train` False nothing is augmented. Raises InputError for a label outside the model's alphabet.
@@ -71,6 +73,7 @@ class FrameDataset(Dataset[Any]):
             **{name: torch.from_numpy(array) for name, array in images.items()},
             "target": self.targets[sample.track],
             "track": sample.track,
+            "look": (sample.kind, sample.seed),
         }
 
     def _strength(self, track: Track) -> StrengthName:
@@ -118,7 +121,8 @@ def epoch_looks(
     """
     shares = mix_shares(config, tracks)
     pools = [_Pool(tracks, config, number, name) for number, name in enumerate(shares or [None])]
-    total = config.data.epoch_samples or sum(pool.length for pool in pools)
+    wanted = config.data.epoch_samples
+    total = max(1, round(wanted / frames_a_look(tracks, config))) if wanted else sum(pool.length for pool in pools)
     # Rounding the running sum gives every source its share to within one sample, and all together `total`.
     ends = np.round(total * np.cumsum(list(shares.values()) or [1.0])).astype(int)
     owner = np.repeat(np.arange(len(pools)), np.diff(ends, prepend=0))
@@ -137,6 +141,19 @@ def epoch_samples(
 ) -> list[Sample]:
     """The samples of `epoch_looks`, one after the other."""
     return [sample for look in epoch_looks(tracks, config, epoch, hr_share) for sample in look]
+
+
+def frames_a_look(tracks: Sequence[Track], config: Config) -> float:
+    """Mean number of frames that are looked at together; 1 for a network that does not fuse frames itself."""
+    if not config.model.temporal:
+        return 1.0
+    shares = mix_shares(config, tracks) or {"": 1.0}
+    mean = 0.0
+    for source, share in shares.items():
+        mine = (track for track in tracks if not config.data.mix or track.source == source)
+        counts = [count for track in mine for count in (len(track.lr), len(track.hr)) if count]
+        mean += share * sum(counts) / max(1, len(counts))
+    return max(1.0, mean)
 
 
 #: Track, and frames of it that are looked at together.
@@ -207,10 +224,10 @@ def _looks(track: int, frames: int, whole: bool) -> list[_Frames]:
 def collate(batch: Sequence[dict[str, Any] | Problem]) -> dict[str, Any]:
     """Stack items of a FrameDataset; frames that could not be read are left out and named.
 
-    Returns "images" uint8 (B, C, H, W), "targets" int64 (sum of L,), "target_lengths" int64 (B,), "tracks" int64 (B,)
-    and "unreadable", a list of Problems; if any item has a super-resolution target also "sr_targets" uint8
-    (B, C, 2H, 2W), zeros where an item has none, and "sr_mask" bool (B,). If no frame could be read, B is 0 and
-    "images" has the shape (0,).
+    Returns "images" uint8 (B, C, H, W), "targets" int64 (sum of L,), "target_lengths" int64 (B,), "tracks" int64 (B,),
+    "looks" int64 (B,), the number of each item's look, and "unreadable", a list of Problems; if any item has a
+    super-resolution target also "sr_targets" uint8 (B, C, 2H, 2W), zeros where an item has none, and "sr_mask" bool
+    (B,). If no frame could be read, B is 0 and "images" has the shape (0,).
     """
     items = [item for item in batch if not isinstance(item, Problem)]
     result: dict[str, Any] = {
@@ -218,6 +235,8 @@ def collate(batch: Sequence[dict[str, Any] | Problem]) -> dict[str, Any]:
         "targets": torch.cat([item["target"] for item in items]) if items else torch.empty(0, dtype=torch.int64),
         "target_lengths": torch.tensor([len(item["target"]) for item in items], dtype=torch.int64),
         "tracks": torch.tensor([item["track"] for item in items], dtype=torch.int64),
+        # Two looks at one track may stand side by side, of other frames or under another geometry.
+        "looks": torch.tensor(_numbers([item["look"] for item in items]), dtype=torch.int64),
         "unreadable": [item for item in batch if isinstance(item, Problem)],
     }
     sr_target = next((item["sr_target"] for item in items if "sr_target" in item), None)
@@ -226,6 +245,12 @@ def collate(batch: Sequence[dict[str, Any] | Problem]) -> dict[str, Any]:
         result["sr_targets"] = torch.stack([item.get("sr_target", nothing) for item in items])
         result["sr_mask"] = torch.tensor(["sr_target" in item for item in items])
     return result
+
+
+def _numbers(keys: Sequence[Any]) -> list[int]:
+    """For each key how many changes of key stand before it."""
+    changes = [a != b for a, b in pairwise(keys)]
+    return [0, *accumulate(changes)][: len(keys)]
 
 
 def _generator(*words: int) -> np.random.Generator:

@@ -161,6 +161,16 @@ class StoredPosteriors:
         except (zipfile.BadZipFile, KeyError, TypeError, ValueError) as error:
             raise InputError(f"holds no posteriors or was cut short: {error}", where=path, fix=_REMEDY) from error
 
+    def require_views(self, views: int) -> None:
+        """InputError where the network took another number of looks at each frame than `views` (`read.views`)."""
+        there = self.decoder.config.read.views
+        if views != there:
+            raise InputError(
+                f"holds {there} views of each frame, read.views asks for {views}",
+                where=self.path,
+                fix=f"--set read.views={there}, or read the tracks again",
+            )
+
     def __iter__(self) -> Iterator[tuple[Posteriors, tuple[Problem, ...]]]:
         """Each track's posteriors and the problems of its frames, in the order of writing; memory does not grow."""
         try:

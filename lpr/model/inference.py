@@ -35,9 +35,10 @@ def folded(model: Recogniser) -> Recogniser:
     copy = deepcopy(model).eval().to(memory_format=torch.channels_last)
     for row in [module for module in copy.modules() if isinstance(module, nn.Sequential)]:
         for (name, layer), (after, norm) in pairwise(list(row.named_children())):
-            if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            if type(layer) is nn.Conv2d and type(norm) is nn.BatchNorm2d:
                 setattr(row, name, fuse_conv_bn_eval(layer, norm))
-                # Its place stays, because weights and stages are named by their place.
+                # Its place stays, because weights and stages are named by their place. Only torch's own layers: what
+                # derives from them, as in timm, may do more.
                 setattr(row, after, nn.Identity())
     return copy
 
@@ -74,12 +75,13 @@ def posteriors_of(model: Recogniser, stacks: Sequence[Stack], alphabet: str, vie
         tracks = torch.from_numpy(np.repeat(np.arange(len(counts)), counts)).to(device)
         with torch.inference_mode():
             pictures = torch.from_numpy(images).to(device).contiguous(memory_format=torch.channels_last)
-            both = model.together(pictures, tracks)
-        alone, fused = (log_probs.float().cpu().numpy() for log_probs in both)  # (sum of F, T, C)
+            own, together = model.together(pictures, tracks)
+        fused = together.float().cpu().numpy()  # (sum of F, T, C)
+        alone = fused if own is together else own.float().cpu().numpy()
     found = []
     for (track_id, _, names), count, end in zip(stacks, counts, np.cumsum(counts), strict=True):
-        own = () if model.temporal is None and views == 1 else tuple(alone[end - count : end])
-        found.append(Posteriors(track_id, tuple(fused[end - count : end]), alphabet, tuple(names), alone=own))
+        single = () if model.temporal is None and views == 1 else tuple(alone[end - count : end])
+        found.append(Posteriors(track_id, tuple(fused[end - count : end]), alphabet, tuple(names), alone=single))
     for number in range(1, views):
         more = posteriors_of(model, [(i, view(frames, number), names) for i, frames, names in stacks], alphabet)
         found = [

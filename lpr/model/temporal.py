@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -12,7 +14,7 @@ from .blocks import HEAD_CHANNELS, MLP_RATIO
 #: tracks a character stands up to about two steps from where it stands in another frame.
 REACH = 5
 
-#: Longer tracks are read in parts of so many frames: attention's memory grows with their square.
+#: Longer tracks are read in equal parts of at most so many frames: attention's memory grows with their square.
 MOST_FRAMES = 16
 
 
@@ -21,7 +23,8 @@ class TemporalBlock(nn.Module):
 
     Each stands behind a LayerNorm and beside a shortcut, and begins as the identity. A learned bias says how far to
     look, in the own frame and in others; another one, drawn from a frame's mean over its steps, how much the frame is
-    worth looking at. Frames have no positions, so that their order does not matter.
+    worth looking at. Frames have no positions, so that their order does not matter (of a track that is read in parts it
+    says which frames are in one part).
     Input and output float32 (G, F, T, D): G tracks of F frames each, T steps.
     """
 
@@ -102,8 +105,9 @@ def _rows(tracks: Tensor) -> list[Tensor]:
     by_length: dict[int, list[range]] = {}
     start = 0
     for length in lengths:
-        for first in range(start, start + length, MOST_FRAMES):
-            part = range(first, min(first + MOST_FRAMES, start + length))
-            by_length.setdefault(len(part), []).append(part)
+        parts = -(-length // MOST_FRAMES)
+        ends = [start + length * part // parts for part in range(parts + 1)]
+        for first, end in pairwise(ends):
+            by_length.setdefault(end - first, []).append(range(first, end))
         start += length
     return [torch.tensor([list(part) for part in parts], device=tracks.device) for parts in by_length.values()]

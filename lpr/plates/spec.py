@@ -106,6 +106,9 @@ def _check_variant(check: _Check, spec: Mapping[str, Any], plate_format: PlateFo
     if not isinstance(corner, int) or not 1 <= corner <= min(width, height) / 2:
         raise check.error("corner_mm", f"must be a whole number from 1 to half the height, not {corner!r}")
     _check_colours(check, spec)
+    for rows in (badge["digit_rows"] for badge in spec.get("badges", ()) if "digit_rows" in badge):
+        if not isinstance(rows, list) or not rows or not all(isinstance(n, int) and 0 <= n <= 6 for n in rows):
+            raise check.error("digit_rows", f"must be numbers of rows from 0 to 6, not {rows!r}")
     check.scalar_or_range({"age": 1.0, **spec}, "age", 0, 5)
     tallest = check.scalar_or_range(spec, "character_mm", 4, height)
     if "area_mm" in spec:
@@ -135,6 +138,8 @@ def _check_variant(check: _Check, spec: Mapping[str, Any], plate_format: PlateFo
         if not _numbers([spec.get("top_mm")], 0, height - tallest):
             raise check.error("top_mm", f"must be a number from 0 to {height - tallest:g}, not {spec.get('top_mm')!r}")
     written = spec.get("written", {})
+    if written and "area_mm" not in spec:
+        raise check.error("written", "is for texts that are set into an area (area_mm)")
     if not isinstance(written, Mapping) or not all(isinstance(c, str) and len(c) == 1 for c in _items(written)):
         raise check.error("written", f'must be `"CHARACTER": CHARACTER`, what is drawn in its place, not {written!r}')
     spelled = {c for t in plate_format.templates for symbol in t for c in allowed(symbol)}
@@ -162,13 +167,16 @@ def _check_texts(check: _Check, spec: Mapping[str, Any], plate_format: PlateForm
             good = isinstance(entry, Mapping) and all(isinstance(k, str) for k in entry)
             if not good or not _numbers(list(entry.values()), 0, 1) or sum(entry.values()) > 1:
                 raise check.error(field, f"must be `CHARACTERS: share`, shares of at most 1 in all, not {entry!r}")
-    bounds = spec.get("digits", {}).get("bounds", {})
+    bounds, often = (spec.get("digits", {}).get(field, {}) for field in ("bounds", "often"))
+    for field, value in (("bounds", bounds), ("often", often)):
+        if not isinstance(value, Mapping):
+            raise check.error(field, f"must be `position: ...`, not {value!r}")
     for place, ends in bounds.items():
         if not isinstance(place, int) or not 1 <= abs(place) <= longest or not isinstance(ends, list):
             raise check.error("bounds", f"must be `position: [low, high]`, not {place!r}: {ends!r}")
         if len(ends) != 2 or not all(isinstance(e, int) and e >= 0 for e in ends) or ends[0] > ends[1]:
             raise check.error("bounds", f"must be `position: [low, high]`, not {place!r}: {ends!r}")
-    for place, shares in spec.get("digits", {}).get("often", {}).items():
+    for place, shares in often.items():
         low, high = bounds.get(place, (1, 0))
         good = isinstance(shares, Mapping) and all(isinstance(n, int) and low <= n <= high for n in shares)
         if not good or not _numbers(list(shares.values()), 0, 1) or sum(shares.values()) > 1:

@@ -90,8 +90,9 @@ def with_letters(plate_format: PlateFormat, letters: Letters) -> PlateFormat:
     """
     if letters == "series":
         return plate_format
-    kept = {name: value for name, value in plate_format.drawing.items() if name not in ("first_letters", "letters")}
-    return replace(plate_format, drawing=kept)
+    drawing = {name: value for name, value in plate_format.drawing.items() if name != "first_letters"}
+    digits = {at: groups for at, groups in drawing.get("letters", {}).items() if "".join(groups).isdigit()}
+    return replace(plate_format, drawing={**drawing, "letters": digits})
 
 
 def _character(rng: np.random.Generator, characters: str, favoured: Mapping[str, float]) -> str:

@@ -77,7 +77,7 @@ def typeset(
     gap = between(spec["gap"], draws.gap) * height
     group_gap = between(spec.get("group_gap", 0), draws.group_gap) * height
     written = spec.get("written", {})
-    groups = split_groups("".join(written.get(c, c) for c in text), spec.get("groups"))
+    groups = ["".join(written.get(c, c) for c in group) for group in split_groups(text, spec.get("groups"))]
     first = spec.get("first_line", len(groups))
     lines = [line for line in (groups[:first], groups[first:]) if line]
     pitch = area_height / len(lines)

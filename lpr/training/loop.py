@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 
 from ..config import Config
-from ..data.dataset import FrameDataset, Look, Sample, collate, epoch_looks, init_worker
+from ..data.dataset import FrameDataset, Look, Sample, collate, epoch_looks, frames_a_look, init_worker
 from ..data.sources import Sources, shown
 from ..data.splits import HeldOut
 from ..files import writing
@@ -403,9 +403,10 @@ def epoch_batches(tracks: Sequence[Track], config: Config, epoch: int, epoch_ste
     A batch holds up to `train.batch_size` pictures; one look is never cut, though it hold more.
     """
     size, base, curriculum = config.train.batch_size, config.data.hr_share, config.train.curriculum_steps
+    frames = frames_a_look(tracks, config)
 
     def hr_share(position: int) -> float:
-        return base + (1 - base) * clean_share(curriculum, epoch_step + position // size)
+        return base + (1 - base) * clean_share(curriculum, epoch_step + int(position * frames) // size)
 
     batches: list[list[Look]] = []
     room = 0

@@ -64,6 +64,7 @@ def compute_losses(
     # zero_infinity: a label that no alignment can spell gives 0 and not infinity; the label check before
     # training keeps such labels out, this is the last line for the gradient of a nearly impossible one.
     ctc = functional.ctc_loss(log_probs, targets, steps, target_lengths, blank=BLANK, zero_infinity=True)
+    alone = log_probs
     if outputs.alone is not None:
         # A frame must stay readable on its own: tracks of one frame are, and votes take frames alone.
         alone = outputs.alone.log_softmax(-1).transpose(0, 1)
@@ -78,7 +79,8 @@ def compute_losses(
         sr = functional.l1_loss(outputs.sr, sr_targets.float() / 255) * shares.targets
     if taught is not None:
         which, wanted_log_probs = taught
-        student = log_probs[:, which].transpose(0, 1)  # (T, B, C) -> (N, T, C)
+        # The teacher has read each picture on its own, so what the student makes of it on its own is compared.
+        student = alone[:, which].transpose(0, 1)  # (T, B, C) -> (N, T, C)
         # Summed over classes, mean over the N T steps: the Kullback-Leibler divergence of a step.
         teacher = (
             functional.kl_div(

@@ -46,9 +46,9 @@ class Processes:
         """Whether this process writes and prints."""
         return self.rank == 0
 
-    def part(self, samples: Sequence[T]) -> list[T]:
-        """This process's part of a batch; parts differ by one sample at most, and may be empty."""
-        return list(samples[self.rank :: self.count])
+    def part(self, looks: Sequence[T]) -> list[T]:
+        """This process's part of a batch; parts differ by one look at most, and may be empty."""
+        return list(looks[self.rank :: self.count])
 
     def seed(self, run_seed: int, step: int) -> None:
         """Give each process random numbers of its own for a step, the same ones when it is resumed."""

@@ -91,7 +91,7 @@ class Stepper:
         sr_targets = None if sr_mask is None else tensors["sr_targets"][sr_mask]
         taught = None
         with torch.autocast(device.type, self.amp_type, enabled=self.amp_type is not None):
-            outputs = self.trained.model.training_outputs(images, sr_mask, tensors["tracks"])
+            outputs = self.trained.model.training_outputs(images, sr_mask, tensors["looks"])
             if settings.teacher_weight and self.trained.average is not None and sr_targets is not None:
                 taught = tensors["sr_mask"], self.trained.average.read_clean(sr_targets)
         losses = compute_losses(
