@@ -1,0 +1,55 @@
+"""Averaged checkpoints: half way between two, without what only one has, and refused where they do not fit."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from lpr.config import load_config
+from lpr.model import checkpoint
+from lpr.model.recogniser import build_recogniser
+from lpr.types import InputError, UsageError
+
+SMALL = ["model.hidden=8", "input.height=16", "input.width=64"]
+SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "average.py"
+
+
+@pytest.fixture(scope="module")
+def average() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("average", SCRIPT)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _saved(path: Path, seed: int, *settings: str) -> Path:
+    torch.manual_seed(seed)
+    config = load_config(["cpu"], [*SMALL, *settings])
+    checkpoint.save(path, build_recogniser(config), config, {})
+    return path
+
+
+def test_the_mean_lies_between_and_leaves_out_what_has_grown(average: ModuleType, tmp_path: Path) -> None:
+    first, second = _saved(tmp_path / "a.safetensors", 1), _saved(tmp_path / "b.safetensors", 2, "model.temporal=1")
+    out = tmp_path / "mean.safetensors"
+    assert average.main([str(first), str(second), "--share", "0.25", "--out", str(out)]) == 0
+    a, b, mean = (checkpoint.load(path).model.state_dict() for path in (first, second, out))
+    assert set(mean) == set(a) != set(b)
+    for name in ("classifier.weight", "lstm.weight_ih_l0"):
+        torch.testing.assert_close(mean[name], 0.75 * a[name] + 0.25 * b[name])
+    with pytest.raises(UsageError, match="is there already"):
+        average.main([str(first), str(second), "--out", str(out)])
+
+
+def test_what_does_not_fit_is_refused(average: ModuleType, tmp_path: Path) -> None:
+    first = _saved(tmp_path / "a.safetensors", 1)
+    wider = _saved(tmp_path / "b.safetensors", 2, "model.hidden=16")
+    with pytest.raises(InputError, match="another architecture"):
+        average.main([str(first), str(wider), "--out", str(tmp_path / "c.safetensors")])
+    with pytest.raises(UsageError, match="not in 0 to 1"):
+        average.main([str(first), str(first), "--share", "2", "--out", str(tmp_path / "c.safetensors")])
