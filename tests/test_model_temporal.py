@@ -23,7 +23,8 @@ from lpr.model import checkpoint
 from lpr.model.inference import folded, posteriors_of, view
 from lpr.model.recogniser import Recogniser, build_recogniser
 from lpr.model.temporal import MOST_FRAMES, REACH, TemporalBlock, TemporalFusion
-from lpr.training.loop import epoch_batches, flat, train
+from lpr.training.batches import epoch_batches, flat
+from lpr.training.loop import train
 from lpr.training.losses import compute_losses
 from lpr.training.setup import initialise
 from lpr.training.step import Stepper

@@ -22,6 +22,7 @@ from lpr.decode.records import read_predictions
 from lpr.model import checkpoint
 from lpr.train import main
 from lpr.training import loop, step
+from lpr.training.batches import epoch_batches, flat
 from lpr.training.state import read_state
 from lpr.training.stopping import StopRequest
 from lpr.types import InputError
@@ -354,11 +355,11 @@ def test_curriculum_goes_on_over_epochs(data: Path) -> None:
 
     tracks = scan(data).tracks
     config = _config("data.hr_frames=degraded", "data.hr_share=0.25", "train.curriculum_steps=12")
-    steps = len(loop.epoch_batches(tracks, config, 0, 0))
+    steps = len(epoch_batches(tracks, config, 0, 0))
     clean = [
-        sum(sample.kind == "hr" for sample in loop.flat(batch))
+        sum(sample.kind == "hr" for sample in flat(batch))
         for epoch in range(3)
-        for batch in loop.epoch_batches(tracks, config, epoch, epoch * steps)
+        for batch in epoch_batches(tracks, config, epoch, epoch * steps)
     ]
     assert steps == 8
     assert clean[0] == config.train.batch_size, "it begins with clean frames only"

@@ -13,14 +13,15 @@ from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 
 from ..config import Config
-from ..data.dataset import FrameDataset, Look, Sample, collate, epoch_looks, frames_a_look, init_worker
+from ..data.dataset import FrameDataset, Sample, collate, init_worker
 from ..data.sources import Sources, shown
 from ..data.splits import HeldOut
 from ..files import writing
 from ..model import checkpoint
 from ..model.recogniser import build_recogniser
-from ..types import InputError, Prediction, Track
+from ..types import InputError, Prediction
 from .average import WeightAverage, check_teacher
+from .batches import epoch_batches, flat
 from .display import Display, time_to_go
 from .finish import finish
 from .losses import Shares
@@ -28,7 +29,7 @@ from .memory import enough_memory
 from .processes import Processes, joined
 from .run import RunFolder
 from .samples import write_epoch_picture
-from .schedule import clean_share, learning_rate, plateau_reached
+from .schedule import learning_rate, plateau_reached
 from .setup import Prepared, initialise, prepare
 from .state import Position, Trained, check_same_config, read_state, restore, save_state
 from .step import FIGURES, NotFinite, Stepper
@@ -395,33 +396,6 @@ class _Loop:
         }
         extra = {"split": self.facts["split"], "figures": figures}
         checkpoint.save(self.run.best, self.trained.reader, self.config, extra)
-
-
-def epoch_batches(tracks: Sequence[Track], config: Config, epoch: int, epoch_step: int) -> list[list[Look]]:
-    """The batches of one epoch, which begins at step `epoch_step`; the same ones on every call.
-
-    A batch holds up to `train.batch_size` pictures; one look is never cut, though it hold more.
-    """
-    size, base, curriculum = config.train.batch_size, config.data.hr_share, config.train.curriculum_steps
-    frames = frames_a_look(tracks, config)
-
-    def hr_share(position: int) -> float:
-        return base + (1 - base) * clean_share(curriculum, epoch_step + int(position * frames) // size)
-
-    batches: list[list[Look]] = []
-    room = 0
-    for look in epoch_looks(tracks, config, epoch, hr_share if epoch_step < curriculum else None):
-        if len(look) > room:
-            batches.append([])
-            room = size
-        batches[-1].append(look)
-        room -= len(look)
-    return batches
-
-
-def flat(looks: Sequence[Look]) -> list[Sample]:
-    """The samples of some looks, one after the other."""
-    return [sample for look in looks for sample in look]
 
 
 def mixed_precision(device: torch.device) -> torch.dtype | None:
