@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
+from training_case import load_script
 
 from lpr.config import load_config
 from lpr.model import checkpoint
@@ -15,16 +15,11 @@ from lpr.model.recogniser import build_recogniser
 from lpr.types import InputError, UsageError
 
 SMALL = ["model.hidden=8", "input.height=16", "input.width=64"]
-SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "average.py"
 
 
 @pytest.fixture(scope="module")
 def average() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("average", SCRIPT)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("average")
 
 
 def _saved(path: Path, seed: int, *settings: str) -> Path:

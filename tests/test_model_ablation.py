@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-from training_case import TINY, make_data
+from training_case import TINY, load_script, make_data
 
 from lpr.types import InputError
-
-SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "ablation.py"
 
 
 @pytest.fixture
 def ablation(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("ablation", SCRIPT)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_script("ablation")
     monkeypatch.setattr(module, "EPOCHS", 1)
     monkeypatch.setattr(module, "TIMED_STEPS", 1)
     return module

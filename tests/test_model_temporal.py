@@ -14,7 +14,7 @@ from torch import nn
 from training_case import TINY, make_data
 
 from lpr.config import ReadConfig, load_config
-from lpr.data.dataset import collate, epoch_looks
+from lpr.data.dataset import collate, epoch_looks, flat
 from lpr.decode.decode import decode_track
 from lpr.decode.stored import Decoder, StoredPosteriors, writing
 from lpr.ensemble import Ensemble
@@ -23,7 +23,7 @@ from lpr.model import checkpoint
 from lpr.model.inference import folded, posteriors_of, view
 from lpr.model.recogniser import Recogniser, build_recogniser
 from lpr.model.temporal import MOST_FRAMES, REACH, TemporalBlock, TemporalFusion
-from lpr.training.batches import epoch_batches, flat
+from lpr.training.batches import epoch_batches
 from lpr.training.loop import train
 from lpr.training.losses import compute_losses
 from lpr.training.setup import initialise

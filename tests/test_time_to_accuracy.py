@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
 import cv2
 import pytest
-from training_case import TINY, make_data
+from training_case import TINY, load_script, make_data
 
 from lpr.types import UsageError
-
-SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "time_to_accuracy.py"
 
 
 @pytest.fixture
 def race(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("time_to_accuracy", SCRIPT)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_script("time_to_accuracy")
     monkeypatch.setattr(module, "POINTS", 2)
     return module
 

@@ -17,12 +17,13 @@ import torch
 from training_case import TINY, make_data
 
 from lpr.config import Config, load_config
+from lpr.data.dataset import flat
 from lpr.data.splits import HeldOut, split_tracks
 from lpr.decode.records import read_predictions
 from lpr.model import checkpoint
 from lpr.train import main
 from lpr.training import loop, step
-from lpr.training.batches import epoch_batches, flat
+from lpr.training.batches import epoch_batches
 from lpr.training.state import read_state
 from lpr.training.stopping import StopRequest
 from lpr.types import InputError

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
+from types import ModuleType
 
 import cv2
 import numpy as np
@@ -35,3 +37,13 @@ def make_data(root: Path) -> Path:
                 suffix = "png" if scenario == "A" else "jpg"
                 cv2.imwrite(str(folder / f"{kind}-{index:03d}.{suffix}"), image)
     return root
+
+
+def load_script(name: str) -> ModuleType:
+    """scripts/NAME.py as a module of its own."""
+    path = Path(__file__).resolve().parent.parent / "scripts" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -140,7 +140,12 @@ def epoch_samples(
     tracks: Sequence[Track], config: Config, epoch: int, hr_share: Callable[[int], float] | None = None
 ) -> list[Sample]:
     """The samples of `epoch_looks`, one after the other."""
-    return [sample for look in epoch_looks(tracks, config, epoch, hr_share) for sample in look]
+    return flat(epoch_looks(tracks, config, epoch, hr_share))
+
+
+def flat(looks: Sequence[Look]) -> list[Sample]:
+    """The samples of some looks, one after the other."""
+    return [sample for look in looks for sample in look]
 
 
 def frames_a_look(tracks: Sequence[Track], config: Config) -> float:

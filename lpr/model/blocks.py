@@ -62,6 +62,11 @@ class ResidualBlock(nn.Module):
         return functional.relu(self.shortcut(x) + self.branch(x))
 
 
+def head_count(width: int) -> int:
+    """How many heads attention of `width` channels has: as many as divide it into HEAD_CHANNELS or more each."""
+    return next(heads for heads in range(max(1, width // HEAD_CHANNELS), 0, -1) if width % heads == 0)
+
+
 class MixingBlock(nn.Module):
     """Tokens that look at their neighbours, at all others, and at themselves (SVTR's local and global mixing).
 
@@ -73,8 +78,7 @@ class MixingBlock(nn.Module):
 
     def __init__(self, width: int, rows: int, *, attention: bool, dropout: float = 0.0) -> None:
         super().__init__()
-        most = max(1, width // HEAD_CHANNELS)
-        self.heads = next(heads for heads in range(most, 0, -1) if width % heads == 0)
+        self.heads = head_count(width)
         # SVTR's local window is 7x11; a character is about 4 steps wide, and attention sees the rest.
         kernel = (rows, 7)
         self.local_norm = nn.LayerNorm(width)

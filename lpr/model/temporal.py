@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .blocks import HEAD_CHANNELS, MLP_RATIO
+from .blocks import MLP_RATIO, head_count
 
 #: A step looks at most so many steps to either side. The crops of a track are cut alike, but not equally: in `hard`
 #: tracks a character stands up to about two steps from where it stands in another frame.
@@ -30,8 +30,7 @@ class TemporalBlock(nn.Module):
 
     def __init__(self, width: int, dropout: float = 0.0) -> None:
         super().__init__()
-        most = max(1, width // HEAD_CHANNELS)
-        self.heads = next(heads for heads in range(most, 0, -1) if width % heads == 0)
+        self.heads = head_count(width)
         self.attention_norm = nn.LayerNorm(width)
         self.query_key_value = nn.Linear(width, 3 * width)
         self.quality = nn.Linear(width, self.heads, bias=False)

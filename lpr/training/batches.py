@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..config import Config
-from ..data.dataset import Look, Sample, epoch_looks, frames_a_look
+from ..data.dataset import Look, epoch_looks, frames_a_look
 from ..types import Track
 from .schedule import clean_share
 
@@ -30,8 +30,3 @@ def epoch_batches(tracks: Sequence[Track], config: Config, epoch: int, epoch_ste
         batches[-1].append(look)
         room -= len(look)
     return batches
-
-
-def flat(looks: Sequence[Look]) -> list[Sample]:
-    """The samples of some looks, one after the other."""
-    return [sample for look in looks for sample in look]

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 
 from ..config import Config
-from ..data.dataset import FrameDataset, Sample, collate, init_worker
+from ..data.dataset import FrameDataset, Sample, collate, flat, init_worker
 from ..data.sources import Sources, shown
 from ..data.splits import HeldOut
 from ..files import writing
@@ -21,7 +21,7 @@ from ..model import checkpoint
 from ..model.recogniser import build_recogniser
 from ..types import InputError, Prediction
 from .average import WeightAverage, check_teacher
-from .batches import epoch_batches, flat
+from .batches import epoch_batches
 from .display import Display, time_to_go
 from .finish import finish
 from .losses import Shares
