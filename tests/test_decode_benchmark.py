@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+from training_case import load_script
 
 from lpr.decode.decode import weigh_track
 from lpr.decode.fusion import VOTES
 
-SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "benchmark_fusion.py"
-spec = importlib.util.spec_from_file_location("benchmark_fusion", SCRIPT)
-assert spec and spec.loader
-benchmark = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(benchmark)
+benchmark = load_script("benchmark_fusion")
 
 
 @pytest.fixture(scope="module")

@@ -6,25 +6,15 @@ import importlib.util
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import cv2
 import numpy as np
 import pytest
+from training_case import load_script
 
 from lpr.plates.write import write_tracks
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-def script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    # Dataclasses look their module up there.
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +39,7 @@ def test_the_sheet_compares_two_sets(tracks: Path, tmp_path: Path, kind: str) ->
 
 
 def test_the_measures_see_what_they_name(tracks: Path) -> None:
-    sheet = script("sheet")
+    sheet = load_script("sheet")
     names = set()
     for folder in sheet.track_folders(tracks, 6):
         lr, hr = (sheet.measure(folder, kind, recompress=True) for kind in ("lr", "hr"))
@@ -69,7 +59,7 @@ def test_the_gauge_says_what_it_lacks(tracks: Path) -> None:
 
 
 def test_a_changed_test_set_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    freeze = script("freeze")
+    freeze = load_script("freeze")
     monkeypatch.setattr(freeze, "TRACKS", 3)
     monkeypatch.setattr(freeze, "SUMS", tmp_path / "sums")
     monkeypatch.setattr(sys, "argv", ["freeze.py"])
@@ -87,7 +77,7 @@ def test_a_changed_test_set_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_hard_keeps_its_test_set(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    freeze = script("freeze")
+    freeze = load_script("freeze")
     head = freeze.SUMS.read_text(encoding="utf-8").splitlines()[0]
     if f"opencv {cv2.__version__}," not in head:
         pytest.skip(f"the sums are those of another OpenCV: {head}")
@@ -97,7 +87,7 @@ def test_hard_keeps_its_test_set(monkeypatch: pytest.MonkeyPatch, capsys: pytest
 
 
 def test_a_photograph_becomes_a_scene_with_its_plate_in_place() -> None:
-    carry = script("carry_over")
+    carry = load_script("carry_over")
     photo = np.full((100, 280, 3), 20, np.uint8)
     photo[12:88, 17:263] = 100
     scene = carry.scene_from(photo)
@@ -111,7 +101,7 @@ def test_a_photograph_becomes_a_scene_with_its_plate_in_place() -> None:
 
 
 def test_shares_of_draws_of_one_plate_are_not_taken_for_independent() -> None:
-    share = script("carry_over").share
+    share = load_script("carry_over").share
     # Ten plates of which each is read in all of its four draws or in none: as uncertain as ten readings.
     plates = [f"P{i}" for i in range(10) for _ in range(4)]
     right = [float(i < 5) for i in range(10) for _ in range(4)]
@@ -148,7 +138,7 @@ def test_the_pages_of_the_forced_choice_and_their_score(
     tracks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    choice = script("forced_choice")
+    choice = load_script("forced_choice")
     pages = tmp_path / "pages"
     choice.make(tracks, tracks, pages, 3)
     assert [path.name for path in sorted(pages.iterdir())] == ["page-1.png"]

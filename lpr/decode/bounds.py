@@ -158,7 +158,7 @@ class Grower:
 
 
 #: Elements a step from which numpy's overhead no longer counts, so that T short passes beat log2 T full ones.
-LARGE = 4096
+LARGE = 128
 
 
 def _scan(value: Floats, factor: Floats, products: Sequence[Floats] | None = None) -> None:
