@@ -192,7 +192,11 @@ class ReadConfig(Section):
         "right texts of 1,000 hard synthetic tracks the largest likelihood",
     )
     views: int = Field(
-        1, ge=1, le=5, description="looks at each frame, see model/inference.py (test-time augmentation); 1: as it is"
+        3,
+        ge=1,
+        le=5,
+        description="looks at a track: one of fewer frames is looked at again, each frame moved a little (test-time "
+        "augmentation), see model/inference.py; 1: every frame as it is",
     )
     format_priors: bool = Field(
         False, description="weigh formats by the priors in their files; constrained, with log_prob_sum or sequence"

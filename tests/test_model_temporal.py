@@ -211,15 +211,14 @@ def test_views_of_stored_posteriors_and_of_an_ensemble(tmp_path: Path) -> None:
         paths.append(tmp_path / f"{number}.safetensors")
         checkpoint.save(paths[-1], build_recogniser(config), config, {})
     both = Ensemble([str(path) for path in paths])
-    frames = [frame.transpose(1, 2, 0) for frame in _images(3).numpy()]
-    found = both.look(frames, "a")
-    assert len(found.log_probs) == len(found.weights) == len(found.files) == 2 * 2 * 3 and len(found.alone) == 2 * 3
-    assert len(both.decoder.decode(found).per_frame) == 6
+    found = both.look(_images(1)[0].numpy().transpose(1, 2, 0), "a")
+    assert len(found.log_probs) == len(found.weights) == len(found.files) == 2 * 2 and len(found.alone) == 2
+    assert len(both.decoder.decode(found).per_frame) == 2
     with writing(tmp_path / "p.npz", both.decoder, ALPHABET) as file:
         file.add(found, ())
     stored = StoredPosteriors(tmp_path / "p.npz")
     stored.require_views(2)
-    with pytest.raises(InputError, match="holds 2 views of each frame"):
+    with pytest.raises(InputError, match="holds 2 views of a track"):
         stored.require_views(1)
 
 
@@ -252,13 +251,21 @@ def test_readings_of_frames_stay_their_own(tmp_path: Path) -> None:
 def test_views_are_further_frames() -> None:
     torch.manual_seed(0)
     model = build_recogniser(load_config(["cpu"], SMALL)).eval()
-    frames = _images(3).numpy()
-    (plain,) = posteriors_of(model, [("a", frames, "xyz")], ALPHABET)
-    (three,) = posteriors_of(model, [("a", frames, "xyz")], ALPHABET, 3)
-    assert len(three.log_probs) == len(three.files) == 9 and three.files[3:6] == plain.files
-    assert all(map(np.array_equal, three.log_probs[:3], plain.log_probs))
-    assert all(map(np.array_equal, three.alone, plain.log_probs))
-    assert not np.allclose(three.log_probs[3], plain.log_probs[0])
+    frames = _images(6).numpy()
+    stacks = [("a", frames[:1], "a"), ("none", frames[:0], ""), ("b", frames[1:3], "bc"), ("d", frames[3:], "def")]
+    plain, none, plain_two, plain_many = posteriors_of(model, stacks, ALPHABET)
+    three, still_none, two, many = posteriors_of(model, stacks, ALPHABET, 3)
+    assert none == still_none
+    # A track is looked at until it has three looks: one frame three times, two frames twice each.
+    assert [(len(one.log_probs), "".join(one.files)) for one in (three, two, many)] == [
+        (3, "aaa"), (4, "bcbc"), (3, "def"),
+    ]  # fmt: skip
+    for seen, as_it_is in ((three, plain), (two, plain_two), (many, plain_many)):
+        count = len(as_it_is.log_probs)
+        assert all(map(np.array_equal, seen.log_probs[:count], as_it_is.log_probs))
+        if seen is not many:
+            assert all(map(np.array_equal, seen.alone, as_it_is.log_probs))
+            assert not np.allclose(seen.log_probs[count], as_it_is.log_probs[0])
     read, formats = ReadConfig(), load_formats(["brazilian", "mercosur"])
     one, more = (decode_track(found, read, formats, None) for found in (plain, three))
     assert one.per_frame == more.per_frame, "a frame has one reading, of itself as it is"

@@ -162,11 +162,11 @@ class StoredPosteriors:
             raise InputError(f"holds no posteriors or was cut short: {error}", where=path, fix=_REMEDY) from error
 
     def require_views(self, views: int) -> None:
-        """InputError where the network took another number of looks at each frame than `views` (`read.views`)."""
+        """InputError where the network took another number of looks at a track than `views` (`read.views`)."""
         there = self.decoder.config.read.views
         if views != there:
             raise InputError(
-                f"holds {there} views of each frame, read.views asks for {views}",
+                f"holds {there} views of a track, read.views asks for {views}",
                 where=self.path,
                 fix=f"--set read.views={there}, or read the tracks again",
             )

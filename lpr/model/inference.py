@@ -58,12 +58,17 @@ def view(frames: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
     return np.stack(moved).astype(np.uint8).reshape(frames.shape)
 
 
+def looks(frames: int, views: int) -> int:
+    """How often each of F frames is looked at so that a track gets `views` looks."""
+    return max(1, -(-views // frames)) if frames else 1
+
+
 def posteriors_of(model: Recogniser, stacks: Sequence[Stack], alphabet: str, views: int = 1) -> list[Posteriors]:
     """One batch through the network: F log-posteriors float32 (T, C) for each track, on whatever device it lies.
 
     Of a network that fuses frames itself, `Posteriors.alone` holds what it gives for each frame without the others.
-    With several `views` (`read.views`) the arrays of the second view stand behind those of the first, and so on, and
-    `alone` holds what each frame gives as it is.
+    A track of fewer frames than `views` (`read.views`) is looked at until it has as many: the arrays of the second view
+    of all its frames stand behind those of the first, and so on, and `alone` holds what each frame gives as it is.
 
     The model should be in evaluation mode. A track without a frame gives no array.
     """
@@ -80,12 +85,12 @@ def posteriors_of(model: Recogniser, stacks: Sequence[Stack], alphabet: str, vie
         alone = fused if own is together else own.float().cpu().numpy()
     found = []
     for (track_id, _, names), count, end in zip(stacks, counts, np.cumsum(counts), strict=True):
-        single = () if model.temporal is None and views == 1 else tuple(alone[end - count : end])
+        single = () if model.temporal is None and looks(count, views) == 1 else tuple(alone[end - count : end])
         found.append(Posteriors(track_id, tuple(fused[end - count : end]), alphabet, tuple(names), alone=single))
-    for number in range(1, views):
-        more = posteriors_of(model, [(i, view(frames, number), names) for i, frames, names in stacks], alphabet)
-        found = [
-            replace(one, log_probs=one.log_probs + further.log_probs, files=one.files + further.files)
-            for one, further in zip(found, more, strict=True)
-        ]
+    for number in range(1, max((looks(count, views) for count in counts), default=1)):
+        again = [at for at, count in enumerate(counts) if looks(count, views) > number]
+        moved = [(track_id, view(frames, number), names) for track_id, frames, names in (stacks[at] for at in again)]
+        for at, more in zip(again, posteriors_of(model, moved, alphabet), strict=True):
+            one = found[at]
+            found[at] = replace(one, log_probs=one.log_probs + more.log_probs, files=one.files + more.files)
     return found
