@@ -28,7 +28,8 @@ def main(argv: Sequence[str]) -> int | None:
     parser.add_argument("--tracks", "--count", type=int, required=True, metavar="N", help="how many tracks or pictures")
     parser.add_argument(
         "--hardness",
-        help="easy (a person reads most frames), hard (as real tracks) or photo (as photographs); "
+        help="easy (a person reads most frames), hard (as real tracks; frozen), road (hard with the letters "
+        "as measured since, for training) or photo (as photographs); "
         "default: hard for tracks, photo for single plates",
     )
     parser.add_argument("--seed", type=int, default=0)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..formats import PlateFormat, allowed
 from ..types import InputError
 from .fonts import folder_faces
-from .glyphs import draw_glyph, face
+from .glyphs import LATEST, draw_glyph, face
 from .typeset import TypeDraws, typeset
 
 Image = NDArray[np.uint8]
@@ -143,16 +143,16 @@ def choose(rng: np.random.Generator, weights: Mapping[str, float]) -> str:
 
 
 def draw_plate(
-    plate_format: PlateFormat, text: str, draws: PlateDraws, fonts: Path | None = None, *, revised: bool = True
+    plate_format: PlateFormat, text: str, draws: PlateDraws, fonts: Path | None = None, *, edition: int = LATEST
 ) -> tuple[Image, Image]:
     """The flat plate, uint8 (H, W, 3) RGB at 1 px/mm, and its outline, uint8 (H, W), 255 inside.
 
-    `fonts`: a folder of typefaces. `revised`: whether to take glyphs in their revised form (see glyphs.Face).
+    `fonts`: a folder of typefaces. `edition`: of the glyphs (see glyphs.Face).
     A format without a usable `drawing` part is an InputError that names the format and field.
     """
     try:
         variant = draws.setting.variant if draws.setting else ""
-        return _draw(variant_of(plate_format.drawing, variant), text, draws, plate_format.name, fonts, revised)
+        return _draw(variant_of(plate_format.drawing, variant), text, draws, plate_format.name, fonts, edition)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise InputError(
             f"cannot be drawn: `drawing` lacks or misspells {error}",
@@ -162,7 +162,7 @@ def draw_plate(
 
 
 def _draw(
-    spec: Mapping[str, Any], text: str, draws: PlateDraws, name: str, fonts: Path | None, revised: bool
+    spec: Mapping[str, Any], text: str, draws: PlateDraws, name: str, fonts: Path | None, edition: int
 ) -> tuple[Image, Image]:
     width, height = spec["size_mm"]
     colours = spec["colours"][draws.use]
@@ -194,7 +194,7 @@ def _draw(
         for item in typeset(spec, text, draws.setting, **sizes, fonts=fonts):
             stamp(plate, item.ink, item.x + item.ink.shape[1] / 2, item.y, ink)
     else:
-        _characters(plate, spec, text, draws, ink, name, revised)
+        _characters(plate, spec, text, draws, ink, name, edition)
     for x, y in spec.get("slots_mm", ()):
         cv2.rectangle(plate, _point(x - 7, y - 2.5), _point(x + 7, y + 2.5), (40, 38, 36), -1)
     if draws.dirt > 0.02:
@@ -209,7 +209,7 @@ def _characters(
     draws: PlateDraws,
     ink: NDArray[np.float64],
     name: str,
-    revised: bool,
+    edition: int,
 ) -> None:
     """Characters at the format's own places, and the separator between letters and digits."""
     typeface = face(spec["face"], f"configs/formats/{name}.yaml")
@@ -222,7 +222,7 @@ def _characters(
             stroke=draws.stroke,
             width=draws.width,
             radius=draws.radius,
-            revised=revised,
+            edition=edition,
         )
         stamp(plate, glyph, centre + (x_mm - centre) * draws.spacing + offset, spec["top_mm"], ink)
     if draws.separator in ("dot", "dash"):

@@ -10,7 +10,7 @@ Both faces were drawn by eye beside photographs of plates; nothing is traced fro
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 
 import cv2
@@ -25,17 +25,31 @@ _CORNER_POINTS = 6
 _SHIFT = 4
 
 
+Glyphs = dict[str, tuple[float, tuple[str, ...]]]
+
+#: The newest edition of the faces.
+LATEST = 2
+
+
 @dataclass(frozen=True, slots=True)
 class Face:
     """One typeface: glyphs by character, and its usual stroke width and corner radius in units of the height.
 
-    `revised`: glyphs drawn better later on. Plates of hardness `easy`, whose bytes are kept, do without them.
+    `revised`: glyphs drawn better later on, edition by edition. Plates whose bytes are kept stay with the edition that
+    they were first drawn in (`Hardness.edition`).
     """
 
     stroke: float
     radius: float
-    glyphs: dict[str, tuple[float, tuple[str, ...]]]
-    revised: dict[str, tuple[float, tuple[str, ...]]] = field(default_factory=dict)
+    glyphs: Glyphs
+    revised: tuple[Glyphs, ...] = ()
+
+    def glyph(self, character: str, edition: int) -> tuple[float, tuple[str, ...]]:
+        """Width and strokes of a character as of an edition, 0 the first."""
+        for glyphs in reversed(self.revised[:edition]):
+            if character in glyphs:
+                return glyphs[character]
+        return self.glyphs[character]
 
 
 # Old Brazilian plates ("Mandatory"): rectangular with small corner radii, heavy, O and 0 nearly the same, B and D
@@ -82,6 +96,30 @@ MANDATORY = Face(
         "Y": (0.64, (".5,1.3 .5,.56", "-.16,-.3 .5,.58 1.16,-.3")),
         "Z": (0.59, ("-.3,0 1,0 0,1 1.3,1",)),
     },
+    revised=(
+        {},
+        {   # Beside characters cut out of 30 photographs: square counters, 8 with equal bowls, plain 1, wider digits.
+            "0": (0.64, ("0,.5 0,0*1.0 1,0*1.0 1,1*1.0 0,1*1.0 0,.5 z",)),
+            "1": (0.20, (".5,-.3 .5,1.3",)),
+            "2": (0.65, ("0,.25 0,0*1.5 1,0*1.5 1,.36*1.2 .0,1 .5,1 1.3,1",)),
+            "3": (0.62, ("0,.22 0,0*1.3 1,0*1.3 1,.46*1.3 .38,.46", ".38,.46 1,.46*1.3 1,1*1.3 0,1*1.3 0,.78")),
+            "4": (0.63, (".72,1.3 .72,-.3", ".72,-.10 .0,.73 .4,.73 1.3,.73",)),
+            "6": (0.64, ("1,.23 1,0*1.2 0,0*1.4 0,1*1.2 1,1*1.2 1,.43*1.2 0,.43*1.2 0,.60",)),
+            "8": (0.65, (".02,.22 .02,0*1.1 .98,0*1.1 .98,.455*1.1 .02,.455*1.1 .02,.22 z",
+                         "0,.72 0,.50*1.1 1,.50*1.1 1,1*1.1 0,1*1.1 0,.72 z")),
+            "9": (0.65, ("0,.77 0,1*1.2 1,1*1.4 1,0*1.2 0,0*1.2 0,.57*1.2 1,.57*1.2 1,.40",)),
+            "C": (0.64, ("1,.25 1,0*1.0 0,0*1.0 0,1*1.0 1,1*1.0 1,.75",)),
+            "D": (0.66, (".10,-.3 .10,1.3", "-.3,0 1,0*1.0 1,1*1.0 -.3,1")),
+            "G": (0.65, ("1,.25 1,0*1.0 0,0*1.0 0,1*1.0 1,1*1.0 1,.55 .50,.55",)),
+            "H": (0.67, ("0,-.3 0,1.3", "1,-.3 1,1.3", "0,.48 1,.48")),
+            "K": (0.68, ("0,-.3 0,1.3", "0,.68 1.12,-.22", ".34,.38 1.12,1.22")),
+            "L": (0.63, ("0,-.3 0,1.3", "-.3,1 1.3,1")),
+            "O": (0.66, ("0,.5 0,0*.75 1,0*.75 1,1*.75 0,1*.75 0,.5 z",)),
+            "Q": (0.66, ("0,.5 0,0*.75 1,0*.75 1,1*.75 0,1*.75 0,.5 z", ".52,.66 1.22,1.18")),
+            "S": (0.64, ("1,.24 1,0*1.2 0,0*1.2 0,.42*1.2 1,.55*1.2 1,1*1.2 0,1*1.2 0,.76",)),
+            "U": (0.66, ("0,-.3 0,1*1.0 1,1*1.0 1,-.3",)),
+        },
+    ),
 )  # fmt: skip
 
 # Mercosur plates (FE-Engschrift): one narrow width, forms made hard to forge into one another: J with a bar,
@@ -128,11 +166,18 @@ ENGSCHRIFT = Face(
         "Y": (0.56, (".5,1.3 .5,.54", "-.14,-.3 .5,.58 1.14,-.3")),
         "Z": (0.50, ("-.3,0 1,0 0,1 1.3,1",)),
     },
-    revised={
-        "E": (0.50, ("0,-.3 0,1.3", "-.3,0 1.3,0", "0,.47 .80,.47", "-.3,1 1.3,1")),
-        "J": (0.47, (".38,0 1,0 1,1*1.3 0,1*1.3 0,.74",)),
-        "Q": (0.55, ("0,.5 0,0*.9 1,0*.9 1,1*.9 0,1*.9 0,.5 z", ".44,.64 1.16,1.22")),
-    },
+    revised=(
+        {
+            "E": (0.50, ("0,-.3 0,1.3", "-.3,0 1.3,0", "0,.47 .80,.47", "-.3,1 1.3,1")),
+            "J": (0.47, (".38,0 1,0 1,1*1.3 0,1*1.3 0,.74",)),
+            "Q": (0.55, ("0,.5 0,0*.9 1,0*.9 1,1*.9 0,1*.9 0,.5 z", ".44,.64 1.16,1.22")),
+        },
+        {   # Beside characters cut out of 26 photographs: 3 with a flat top, 8 of two rounds.
+            "3": (0.50, ("-.3,0 1,0*.3 .40,.40*.3 .62,.42*.4 1,.42*1.3 1,1*1.5 0,1*1.5 0,.77",)),
+            "8": (0.51, (".10,.22 .10,0*1.8 .90,0*1.8 .90,.45*1.8 .10,.45*1.8 .10,.22 z",
+                         "0,.72 0,.45*1.8 1,.45*1.8 1,1*1.8 0,1*1.8 0,.72 z")),
+        },
+    ),
 )  # fmt: skip
 
 FACES = {"mandatory": MANDATORY, "engschrift": ENGSCHRIFT}
@@ -194,13 +239,13 @@ def draw_glyph(
     stroke: float = 1.0,
     width: float = 1.0,
     radius: float = 1.0,
-    revised: bool = True,
+    edition: int = LATEST,
 ) -> NDArray[np.uint8]:
     """Ink of one character, uint8 (H, W), 255 where painted, anti-aliased, cut tightly to its outer box.
 
-    `stroke`, `width` and `radius` multiply the face's own values: no two plates are pressed alike.
+    `stroke`, `width` and `radius` multiply the face's own values: no two plates are pressed alike. `edition`: see Face.
     """
-    ratio, strokes = (revised and typeface.revised.get(character)) or typeface.glyphs[character]
+    ratio, strokes = typeface.glyph(character, edition)
     pen = typeface.stroke * height_px * stroke
     box = np.array([max(ratio * height_px * (width if ratio > 0.3 else 1.0), pen), height_px])
     ink = np.zeros((round(box[1]), max(1, round(box[0]))), np.uint8)

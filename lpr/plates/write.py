@@ -127,7 +127,7 @@ def _draws(job: _Job) -> tuple[PlateDraws, WearDraws | None, TrackDraws, tuple[F
 def _write_track(job: _Job) -> None:
     """Draw, photograph and store one track."""
     plate, wear, track, frames = _draws(job)
-    picture, outline = draw_plate(job.format, job.plan.text, plate, job.fonts, revised=wear is not None)
+    picture, outline = draw_plate(job.format, job.plan.text, plate, job.fonts, edition=level(job.hardness).edition)
     if wear:
         picture, outline = apply_wear(picture, outline, wear)
     scene = build_scene(
