@@ -1,54 +1,85 @@
-"""Average the weights of two checkpoints of one architecture, of which one was trained from the other.
+"""Average the weights of checkpoints of one architecture that were trained from one another, or from one start.
 
-python scripts/average.py runs/before runs/after --share 0.5 --out averaged.safetensors
+python scripts/average.py runs/before runs/after --out averaged.safetensors
+python scripts/average.py runs/after runs/before runs/other/last.pt --shares 0.5 0.25 0.25 --out averaged.safetensors
 
-Parts that only the second has grown (`lpr/model/recogniser.py`, GROWN) are left out. The configuration is the first's.
-The new checkpoint has no calibration: fit one with lpr.calibrate. Averaging what was trained on with what it was before
-reads better than both where further training has narrowed a network to its data (Wortsman et al., arXiv 2109.01903).
+RUN/last.pt is where a run ended, whether that was its best epoch or not. The configuration, and with it the formats
+that are served, is the first's; parts that the first lacks (`lpr/model/recogniser.py`, GROWN) are left out. The new
+checkpoint has no calibration: fit one with lpr.calibrate. Averaging what was trained on with what it was before reads
+better than both where further training has narrowed a network to its data (Wortsman et al., arXiv 2109.01903).
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from lpr import cli
 from lpr.types import InputError, UsageError
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+LAST = "last.pt"
+
 
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("first", help="a run, its best folder or its file")
-    parser.add_argument("second", help="the same, trained from the first")
-    parser.add_argument("--share", type=float, default=0.5, help="of the second, 0 to 1 (default 0.5)")
+    parser.add_argument("checkpoints", nargs="+", metavar="PATH", help="runs, their best folders, files or last.pt")
+    parser.add_argument("--shares", nargs="+", type=float, metavar="X", help="of each, summing to 1 (default: alike)")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the checkpoint to write")
     args = parser.parse_args(argv)
-    if not 0 <= args.share <= 1:
-        raise UsageError(f"--share {args.share:g} is not in 0 to 1")
+    count = len(args.checkpoints)
+    shares = args.shares or [1 / count] * count
+    if count < 2:
+        raise UsageError("one checkpoint has no average: name two or more")
+    if len(shares) != count or min(shares) < 0 or abs(sum(shares) - 1) > 1e-3:
+        raise UsageError(f"--shares {' '.join(map(str, shares))}: not {count} numbers of at least 0 that sum to 1")
+    if Path(args.checkpoints[0]).name == LAST:
+        raise UsageError(f"{args.checkpoints[0]} has no configuration to take over: name another one first")
     if args.out.exists():
         raise UsageError(f"--out {args.out} is there already")
 
     from lpr.model import checkpoint
 
-    first, second = checkpoint.load(args.first), checkpoint.load(args.second)
-    if first.alphabet != second.alphabet:
-        raise InputError(f"spells {second.alphabet}, the first {first.alphabet}", where=second.path)
-    weights, others = first.model.state_dict(), second.model.state_dict()
-    different = [name for name, value in weights.items() if name not in others or others[name].shape != value.shape]
-    if different:
-        raise InputError(
-            f"is of another architecture: {different[0]} differs", where=second.path, fix="average a run and its start"
-        )
+    first = checkpoint.load(args.checkpoints[0])
+    weights = first.model.state_dict()
+    mean = {name: value * shares[0] for name, value in weights.items() if value.is_floating_point()}
+    for path, share in zip(args.checkpoints[1:], shares[1:], strict=True):
+        others = _weights(path, first.alphabet)
+        different = [name for name, value in weights.items() if name not in others or others[name].shape != value.shape]
+        if different:
+            raise InputError(
+                f"is of another architecture: {different[0]} differs", where=path, fix="average a run and its start"
+            )
+        for name, value in mean.items():
+            value += share * others[name]
     # Whole numbers, such as BatchNorm's count of batches, are the first's.
-    mean = {n: v.lerp(others[n], args.share) if v.is_floating_point() else v for n, v in weights.items()}
-    first.model.load_state_dict(mean)
+    first.model.load_state_dict({**weights, **mean})
     checkpoint.save(args.out, first.model, first.config, {"split": first.split and first.split.to_dict()})
     print(args.out)
     return 0
+
+
+def _weights(path: str, alphabet: str) -> Mapping[str, Tensor]:
+    """The weights at `path`; of a run's end the averaged ones where it has them (`train.ema`)."""
+    from lpr.model import checkpoint
+    from lpr.training.state import read_state
+
+    if Path(path).name == LAST:
+        state = read_state(Path(path))
+        spelled, weights = state["config"]["model"]["alphabet"], state["average"] or state["model"]
+    else:
+        found = checkpoint.load(path)
+        spelled, weights = found.alphabet, found.model.state_dict()
+    if spelled != alphabet:
+        raise InputError(f"spells {spelled}, the first {alphabet}", where=path)
+    return weights
 
 
 if __name__ == "__main__":

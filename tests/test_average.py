@@ -7,11 +7,13 @@ from types import ModuleType
 
 import pytest
 import torch
-from training_case import load_script
+from training_case import TINY, load_script, make_data
 
 from lpr.config import load_config
 from lpr.model import checkpoint
 from lpr.model.recogniser import build_recogniser
+from lpr.training.loop import train
+from lpr.training.state import read_state
 from lpr.types import InputError, UsageError
 
 SMALL = ["model.hidden=8", "input.height=16", "input.width=64"]
@@ -32,7 +34,7 @@ def _saved(path: Path, seed: int, *settings: str) -> Path:
 def test_the_mean_lies_between_and_leaves_out_what_has_grown(average: ModuleType, tmp_path: Path) -> None:
     first, second = _saved(tmp_path / "a.safetensors", 1), _saved(tmp_path / "b.safetensors", 2, "model.temporal=1")
     out = tmp_path / "mean.safetensors"
-    assert average.main([str(first), str(second), "--share", "0.25", "--out", str(out)]) == 0
+    assert average.main([str(first), str(second), "--shares", "0.75", "0.25", "--out", str(out)]) == 0
     a, b, mean = (checkpoint.load(path).model.state_dict() for path in (first, second, out))
     assert set(mean) == set(a) != set(b)
     for name in ("classifier.weight", "lstm.weight_ih_l0"):
@@ -46,5 +48,23 @@ def test_what_does_not_fit_is_refused(average: ModuleType, tmp_path: Path) -> No
     wider = _saved(tmp_path / "b.safetensors", 2, "model.hidden=16")
     with pytest.raises(InputError, match="another architecture"):
         average.main([str(first), str(wider), "--out", str(tmp_path / "c.safetensors")])
-    with pytest.raises(UsageError, match="not in 0 to 1"):
-        average.main([str(first), str(first), "--share", "2", "--out", str(tmp_path / "c.safetensors")])
+    for given, said in (
+        ([str(first)], "has no average"),
+        ([str(first), str(first), "--shares", "2", "-1"], "sum to 1"),
+        ([str(first), str(first), "--shares", "1"], "sum to 1"),
+        ([str(tmp_path / "last.pt"), str(first)], "no configuration"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            average.main([*given, "--out", str(tmp_path / "c.safetensors")])
+
+
+def test_the_end_of_a_run_counts_too(average: ModuleType, tmp_path: Path) -> None:
+    config = load_config(["cpu"], [*SMALL, *TINY, "train.ema=0.5"])
+    train(config, make_data(tmp_path / "data"), tmp_path / "run")
+    best, end = tmp_path / "run" / "best" / "model.safetensors", tmp_path / "run" / "last.pt"
+    start = _saved(tmp_path / "a.safetensors", 1, *TINY)
+    out = tmp_path / "mean.safetensors"
+    assert average.main([str(start), str(best), str(end), "--shares", "0.5", "0.25", "0.25", "--out", str(out)]) == 0
+    a, b, mean = (checkpoint.load(path).model.state_dict()["classifier.weight"] for path in (start, best, out))
+    ended = read_state(end)["average"]["classifier.weight"]
+    torch.testing.assert_close(mean, 0.5 * a + 0.25 * b + 0.25 * ended)
