@@ -8,8 +8,10 @@ import pytest
 
 from lpr.formats import load_format
 from lpr.plates.draw import draw_plate, draw_plate_parameters
-from lpr.plates.glyphs import FACES, draw_glyph, face
+from lpr.plates.glyphs import FACES, LATEST, draw_glyph, face
+from lpr.plates.hardness import LEVELS
 from lpr.plates.texts import bucket, plan_tracks, sample_text
+from lpr.plates.write import write_tracks
 from lpr.types import ALPHABET, InputError
 
 
@@ -33,6 +35,25 @@ def test_every_character_is_drawn_and_no_two_are_alike(name):
 def test_a_heavier_stroke_paints_more():
     light, heavy = (draw_glyph("S", face("mandatory"), 64, stroke=s).mean() for s in (0.8, 1.2))
     assert heavy > light * 1.2
+
+
+def test_later_editions_change_what_they_redraw_and_nothing_else():
+    """Levels whose bytes are kept stay with their edition, so the newest one is the only one that may change."""
+    for typeface in FACES.values():
+        assert len(typeface.revised) == LATEST
+        for edition in range(1, LATEST + 1):
+            redrawn = {c for c in ALPHABET if typeface.glyph(c, edition) != typeface.glyph(c, edition - 1)}
+            assert redrawn == set(typeface.revised[edition - 1])
+    old, new = (draw_glyph("8", face("mandatory"), 63, edition=edition) for edition in (1, 2))
+    assert old.shape != new.shape or (old != new).any()
+
+
+def test_road_is_hard_but_for_its_letters(tmp_path):
+    assert dataclasses.replace(LEVELS["road"], generator=LEVELS["hard"].generator, edition=1) == LEVELS["hard"]
+    hard, road = (write_tracks(tmp_path / level, 2, level, 1, workers=1, progress=False) for level in ("hard", "road"))
+    files = sorted(path.relative_to(hard) for path in hard.rglob("lr-*"))
+    assert files == sorted(path.relative_to(road) for path in road.rglob("lr-*")) and len(files) == 10
+    assert any((hard / file).read_bytes() != (road / file).read_bytes() for file in files)
 
 
 def test_an_unknown_typeface_lists_the_known_ones():
