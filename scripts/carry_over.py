@@ -17,7 +17,7 @@ import csv
 import io
 import sys
 import zlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,6 +167,22 @@ def share(texts: Sequence[str], right: Sequence[float], of: Sequence[int]) -> Es
     return wilson(value * n, n)  # type: ignore[arg-type]
 
 
+def misread(pairs: Sequence[tuple[str, str]], most: int = 3) -> str:
+    """The characters misread most in (truth, reading) pairs of equal length, and as what: `8 (34 of 68: 9, 6)`."""
+    seen: Counter[str] = Counter()
+    wrong: dict[str, Counter[str]] = defaultdict(Counter)
+    for truth, text in pairs:
+        if len(truth) == len(text):
+            seen.update(truth)
+            for a, b in zip(truth, text, strict=True):
+                if a != b:
+                    wrong[a][b] += 1
+    worst = sorted(wrong, key=lambda c: (-wrong[c].total(), c))[:most]
+    return ", ".join(
+        f"{c} ({wrong[c].total()} of {seen[c]}: {', '.join(b for b, _ in wrong[c].most_common(2))})" for c in worst
+    )
+
+
 def percent(estimate: Estimate) -> str:
     """`value (low-high)` in %."""
     return "{:.1f} ({:.1f}–{:.1f})".format(*(100 * x for x in (estimate.value, estimate.low, estimate.high)))
@@ -198,8 +214,9 @@ def run(args: argparse.Namespace) -> None:
     vote = off_the_shelf() if args.reader else None
     names = [*map(label, checkpoints), *([args.reader] if args.reader else [])]
     # A row costs minutes where folders are large, so each is printed as it is done.
-    lines = [f"| plates | seen | formats | n | {' | '.join(f'{n}: exact, % | characters, %' for n in names)} |"]
-    lines.append("|---|---|---|--:|" + "--:|" * 2 * len(names))
+    columns = " | ".join(f"{name}: exact, % | characters, % | misread most" for name in names)
+    lines = [f"| plates | seen | formats | n | {columns} |"]
+    lines.append("|---|---|---|--:|" + "--:|--:|---|" * len(names))
     print("\n".join(lines), flush=True)
     readings = io.StringIO()
     writer = csv.writer(readings, lineterminator="\n")
@@ -217,6 +234,7 @@ def run(args: argparse.Namespace) -> None:
             letters = [len(a) for a in truth]
             right = [character_accuracy(a, b) * n for (a, b), n in zip(pairs, letters, strict=True)]
             cells.append(percent(share(truth, right, letters)))
+            cells.append(misread(pairs))
         formats = ", ".join(group.formats)
         lines.append(f"| {group.name} | {group.seen} | {formats} | {len(truth)} | {' | '.join(cells)} |")
         print(lines[-1], flush=True)

@@ -114,6 +114,14 @@ def test_shares_of_draws_of_one_plate_are_not_taken_for_independent() -> None:
     assert (nothing.value, nothing.low) == (0, 0) and nothing.high == pytest.approx(0.278, abs=0.001)
 
 
+def test_the_characters_misread_most_are_named() -> None:
+    misread = load_script("carry_over").misread
+    pairs = [("A88", "A99"), ("B89", "B69"), ("O8", "D8"), ("A8", "8"), ("AB", "AB")]
+    # What is longer or shorter than the truth cannot be laid beside it.
+    assert misread(pairs) == "8 (3 of 4: 9, 6), O (1 of 1: D)"
+    assert misread([("AB", "AB")]) == ""
+
+
 def test_photographs_are_carried_over(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     rng = np.random.default_rng(0)
