@@ -250,6 +250,10 @@ def load_config(presets_: Sequence[str] = (), settings: Sequence[str] = (), base
     return parse_config(values, "configuration")
 
 
+#: What younger settings were before they could be set, by section.
+BEFORE: dict[str, dict[str, Any]] = {"read": {"views": 1}}
+
+
 def parse_config(values: Mapping[str, Any], where: str) -> Config:
     """Check plain values, such as those of a checkpoint or run directory, and freeze them."""
     _merge({}, values, where)
@@ -259,6 +263,15 @@ def parse_config(values: Mapping[str, Any], where: str) -> Config:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"][:2])
         raise InputError(f"{key}: {first['msg']}, not {first['input']!r}", where=where) from error
+
+
+def stored_config(values: Mapping[str, Any], where: str) -> Config:
+    """`parse_config` of what a file holds: settings that are younger than it have the value that stood for its ways."""
+    return parse_config(
+        {name: {**BEFORE.get(name, {}), **settings} if isinstance(settings, Mapping) else settings
+         for name, settings in values.items()},
+        where,
+    )  # fmt: skip
 
 
 def _merge(values: dict[str, Any], layer: Mapping[str, Any], where: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .config import parse_config
+from .config import stored_config
 from .decode.confidence import Calibration
 from .decode.ctc import FLOOR
 from .decode.nbest import fused_weights
@@ -55,7 +55,7 @@ class Ensemble:
             checkpoints = [str(Path(given).parent / member["path"]) for member in recipe["members"]]
             settings = [*_as_settings(recipe["read"]), *settings]
         first = Reader(checkpoints[0], format=format, settings=settings, device=device)
-        # How often a frame is looked at is up to each network, and must be the same for the weights to fit.
+        # How often a track is looked at is up to each network, and must be the same for the weights to fit.
         settings = [*settings, f"read.views={first.config.read.views}"]
         others = [Reader(path, format=format, settings=settings, device=device) for path in checkpoints[1:]]
         self.readers = [first, *others]
@@ -151,8 +151,8 @@ def _read_recipe(path: Path) -> dict[str, Any]:
             {"path": str(m["path"]), "hash": str(m["hash"]), "weight": float(m["weight"])} for m in values["members"]
         ]
         fused_weights([float(m["weight"]) for m in values["members"]], len(members))
-        parse_config({"read": values["read"]}, str(path))
-        return {"members": members, "read": values["read"], "calibration": values["calibration"]}
+        read = stored_config({"read": values["read"]}, str(path)).read.model_dump(mode="json")
+        return {"members": members, "read": read, "calibration": values["calibration"]}
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror or error}", where=path) from error
     except (KeyError, TypeError, ValueError) as error:

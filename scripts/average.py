@@ -25,6 +25,8 @@ from lpr.types import InputError, UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from lpr.data.splits import HeldOut
+
 LAST = "last.pt"
 
 
@@ -38,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
     shares = args.shares or [1 / count] * count
     if count < 2:
         raise UsageError("one checkpoint has no average: name two or more")
-    if len(shares) != count or min(shares) < 0 or abs(sum(shares) - 1) > 1e-3:
+    if len(shares) != count or not min(shares) >= 0 or not abs(sum(shares) - 1) <= 0.01:
         raise UsageError(f"--shares {' '.join(map(str, shares))}: not {count} numbers of at least 0 that sum to 1")
     if Path(args.checkpoints[0]).name == LAST:
         raise UsageError(f"{args.checkpoints[0]} has no configuration to take over: name another one first")
@@ -48,38 +50,47 @@ def main(argv: Sequence[str]) -> int:
     from lpr.model import checkpoint
 
     first = checkpoint.load(args.checkpoints[0])
-    weights = first.model.state_dict()
-    mean = {name: value * shares[0] for name, value in weights.items() if value.is_floating_point()}
+    weights, split = first.model.state_dict(), first.split
+    whole = sum(shares)  # what was rounded must not make weights smaller
+    mean = {name: value * (shares[0] / whole) for name, value in weights.items() if value.is_floating_point()}
     for path, share in zip(args.checkpoints[1:], shares[1:], strict=True):
-        others = _weights(path, first.alphabet)
+        others, held_out = _weights(path, first.alphabet)
+        # What one held out another may have been trained on.
+        split = split if held_out == first.split else None
         different = [name for name, value in weights.items() if name not in others or others[name].shape != value.shape]
         if different:
             raise InputError(
                 f"is of another architecture: {different[0]} differs", where=path, fix="average a run and its start"
             )
         for name, value in mean.items():
-            value += share * others[name]
+            value += share / whole * others[name]
     # Whole numbers, such as BatchNorm's count of batches, are the first's.
     first.model.load_state_dict({**weights, **mean})
-    checkpoint.save(args.out, first.model, first.config, {"split": first.split and first.split.to_dict()})
+    checkpoint.save(args.out, first.model, first.config, {"split": split and split.to_dict()})
+    if first.split and not split:
+        print("they held out different plates: calibrate it on tracks that none was trained on", file=sys.stderr)
     print(args.out)
     return 0
 
 
-def _weights(path: str, alphabet: str) -> Mapping[str, Tensor]:
-    """The weights at `path`; of a run's end the averaged ones where it has them (`train.ema`)."""
+def _weights(path: str, alphabet: str) -> tuple[Mapping[str, Tensor], HeldOut | None]:
+    """The weights at `path`, of a run's end the averaged ones where it has them (`train.ema`), and what it held out."""
+    from lpr.data.splits import HeldOut
     from lpr.model import checkpoint
     from lpr.training.state import read_state
 
     if Path(path).name == LAST:
+        if not Path(path).is_file():
+            raise InputError("is not there", where=path, fix="name a run, its best folder, a file or its last.pt")
         state = read_state(Path(path))
-        spelled, weights = state["config"]["model"]["alphabet"], state["average"] or state["model"]
+        spelled, weights = state["config"]["model"]["alphabet"], state.get("average") or state["model"]
+        split = HeldOut.from_dict(state["data"]["split"])
     else:
         found = checkpoint.load(path)
-        spelled, weights = found.alphabet, found.model.state_dict()
+        spelled, weights, split = found.alphabet, found.model.state_dict(), found.split
     if spelled != alphabet:
         raise InputError(f"spells {spelled}, the first {alphabet}", where=path)
-    return weights
+    return weights, split
 
 
 if __name__ == "__main__":

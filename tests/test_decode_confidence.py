@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from lpr.config import Config, ReadConfig
 from lpr.data.splits import HeldOut
-from lpr.decode.confidence import NOT_A_PLATE, Calibration, Evidence, fit, sharpened
+from lpr.decode.confidence import NOT_A_PLATE, Calibration, Evidence, fit, method_name, sharpened
 from lpr.decode.decode import UNLIKE, decode_track, weigh_track
 from lpr.report.metrics import auroc
 from lpr.types import ALPHABET, InputError, Posteriors
 
 READ = ReadConfig(fusion="sequence")
-METHOD = "constrained/sequence/2"
+METHOD = method_name(READ)
 
 
 def made(n: int, seed: int = 0, weight: float = 1.5) -> tuple[list[Evidence], list[bool]]:

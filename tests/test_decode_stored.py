@@ -11,12 +11,12 @@ from decode_cases import BRAZIL, posteriors_of
 
 from lpr import infer
 from lpr.config import Config
-from lpr.decode.confidence import Calibration
+from lpr.decode.confidence import Calibration, method_name
 from lpr.decode.records import read_predictions
 from lpr.decode.stored import Decoder, StoredPosteriors, writing
 from lpr.types import ALPHABET, InputError, Posteriors, Problem
 
-DECODER = Decoder(Config(), BRAZIL, Calibration(0.7, 0.4, "constrained/sequence/2"), "ab" * 32, "model.safetensors")
+DECODER = Decoder(Config(), BRAZIL, Calibration(0.7, 0.4, method_name(Config().read)), "ab" * 32, "model.safetensors")
 
 
 def tracks() -> list[tuple[Posteriors, tuple[Problem, ...]]]:
@@ -40,6 +40,7 @@ def file(tmp_path):
 
 
 def test_posteriors_survive_the_file(file):
+    assert DECODER.calibrated
     stored = StoredPosteriors(file)
     assert stored.track_ids == ["00420", "NA", "é"] and stored.alphabet == ALPHABET
     for (before, problems), (after, found) in zip(tracks(), stored, strict=True):

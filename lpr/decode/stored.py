@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..config import Config, load_config, parse_config
+from ..config import Config, load_config, stored_config
 from ..files import atomic_path
 from ..formats import AUTO, PlateFormat, load_format
 from ..types import InputError, Posteriors, Prediction, Problem, UsageError
@@ -147,7 +147,7 @@ class StoredPosteriors:
             stored = self._index["calibration"]
             self.alphabet = str(self._index["alphabet"])
             self.decoder = Decoder(
-                parse_config(self._index["config"], str(path)),
+                stored_config(self._index["config"], str(path)),
                 tuple(
                     PlateFormat(one["name"], tuple(one["templates"]), one["layout"], one["prior"])
                     for one in self._index["formats"]

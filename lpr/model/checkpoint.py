@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from .. import __version__
-from ..config import Config, parse_config
+from ..config import Config, stored_config
 from ..data.splits import HeldOut
 from ..files import write_bytes
 from ..formats import PlateFormat, load_formats
@@ -127,7 +127,7 @@ def load(path: Path | str, device: torch.device | str = "cpu") -> Checkpoint:
     """
     path = find(path)
     tensors, metadata = _read(path)
-    config = parse_config(_entry(metadata, "config", dict, path), str(path))
+    config = stored_config(_entry(metadata, "config", dict, path), str(path))
     alphabet: str = _entry(metadata, "alphabet", str, path)
     if alphabet != config.model.alphabet:
         raise InputError(

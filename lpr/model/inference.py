@@ -87,7 +87,7 @@ def posteriors_of(model: Recogniser, stacks: Sequence[Stack], alphabet: str, vie
     for (track_id, _, names), count, end in zip(stacks, counts, np.cumsum(counts), strict=True):
         single = () if model.temporal is None and looks(count, views) == 1 else tuple(alone[end - count : end])
         found.append(Posteriors(track_id, tuple(fused[end - count : end]), alphabet, tuple(names), alone=single))
-    for number in range(1, max((looks(count, views) for count in counts), default=1)):
+    for number in range(1, max(looks(count, views) for count in counts)):
         again = [at for at, count in enumerate(counts) if looks(count, views) > number]
         moved = [(track_id, view(frames, number), names) for track_id, frames, names in (stacks[at] for at in again)]
         for at, more in zip(again, posteriors_of(model, moved, alphabet), strict=True):

@@ -191,7 +191,7 @@ def _draw(
     _badges(plate, spec.get("badges", ()), draws.texture)
     if draws.setting:
         sizes = {"stroke": draws.stroke, "width": draws.width, "radius": draws.radius}
-        for item in typeset(spec, text, draws.setting, **sizes, fonts=fonts):
+        for item in typeset(spec, text, draws.setting, **sizes, fonts=fonts, edition=edition):
             stamp(plate, item.ink, item.x + item.ink.shape[1] / 2, item.y, ink)
     else:
         _characters(plate, spec, text, draws, ink, name, edition)

@@ -17,7 +17,7 @@ from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
 from ..types import InputError
-from .glyphs import FACES, draw_glyph
+from .glyphs import FACES, LATEST, draw_glyph
 
 #: Package on PyPI -> its module, the folder of its fonts, and the faces used of it: 27 faces of 17 families.
 PACKAGES = {
@@ -79,14 +79,23 @@ def check_faces(names: Sequence[str], characters: str, folder: Path | None, wher
 
 
 def glyph(
-    name: str, character: str, height_px: float, *, stroke: float, width: float, radius: float, folder: Path | None
+    name: str,
+    character: str,
+    height_px: float,
+    *,
+    stroke: float,
+    width: float,
+    radius: float,
+    folder: Path | None,
+    edition: int = LATEST,
 ) -> tuple[NDArray[np.uint8], float]:
     """Ink uint8 (H, W) cut tightly at left and right, and how far above the characters' top it begins, px.
 
-    `stroke` and `radius` are for stroke faces; weights of fonts are faces of their own.
+    `stroke`, `radius` and `edition` are for stroke faces; weights of fonts are faces of their own.
     """
     if name in FACES:
-        return draw_glyph(character, FACES[name], height_px, stroke=stroke, width=width, radius=radius), 0.0
+        sizes = {"stroke": stroke, "width": width, "radius": radius}
+        return draw_glyph(character, FACES[name], height_px, **sizes, edition=edition), 0.0
     ink = _font_ink(str(_find(name, folder, "")), character, round(height_px * 4) / 4)
     if abs(width - 1) > 0.01:
         size = (max(1, round(ink.shape[1] * width)), ink.shape[0])

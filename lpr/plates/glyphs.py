@@ -53,7 +53,8 @@ class Face:
 
 
 # Old Brazilian plates ("Mandatory"): rectangular with small corner radii, heavy, O and 0 nearly the same, B and D
-# with spurs at the stem, plain I, 1 with a mere nib. Letters are about 40 mm wide and digits 38 mm, of 63 mm.
+# with spurs at the stem, plain I, 1 with a mere nib (plain in edition 2). Letters are about 40 mm wide and digits
+# 38 mm, of 63 mm.
 MANDATORY = Face(
     stroke=0.158,
     radius=0.11,

@@ -122,12 +122,14 @@ def _write_image(job: _Job) -> None:
     own = zlib.crc32(job.text.encode())
     plate_rng, rng = np.random.default_rng([job.seed, 1, own]), np.random.default_rng([job.seed, 2, job.index])
     plate = draw_plate_parameters(plate_rng, job.format, job.text, job.fonts)
-    picture, outline = draw_plate(job.format, job.text, plate, job.fonts)
+    hard = level(job.hardness)
+    # Single pictures came with the second edition, `easy` ones too.
+    edition = max(hard.edition, 1)
+    picture, outline = draw_plate(job.format, job.text, plate, job.fonts, edition=edition)
     image = variant_of(job.format.drawing, plate.setting.variant if plate.setting else "")["image"]
     if image.get("flat"):
         shown = _flat(picture, rng)
     else:
-        hard = level(job.hardness)
         if hard.worn:
             wear = draw_wear(np.random.default_rng([job.seed, 3, own]), size_of(job.format, plate))
             picture, outline = apply_wear(picture, outline, wear)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .fonts import glyph
+from .glyphs import LATEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +68,11 @@ def typeset(
     width: float,
     radius: float,
     fonts: Path | None,
+    edition: int = LATEST,
 ) -> list[Placed]:
     """Place every character of `text` in the area of a drawing; a text wider than the area is set narrower.
 
-    `written` of the drawing names characters that are drawn as another: a 1 as I with serifs.
+    `written` of the drawing names characters that are drawn as another: a 1 as I with serifs. `edition`: glyphs.Face.
     """
     left, top, area_width, area_height = spec["area_mm"]
     height = between(spec["character_mm"], draws.height)
@@ -90,7 +92,16 @@ def typeset(
         for _ in range(4):
             inks = [
                 [
-                    glyph(draws.face, c, height, stroke=stroke, width=width * squeeze, radius=radius, folder=fonts)
+                    glyph(
+                        draws.face,
+                        c,
+                        height,
+                        stroke=stroke,
+                        width=width * squeeze,
+                        radius=radius,
+                        folder=fonts,
+                        edition=edition,
+                    )
                     for c in group
                 ]
                 for group in line
