@@ -164,7 +164,7 @@ def test_calibrate_rewrites_the_checkpoint_and_keeps_its_weights(tmp_path, capsy
     after = checkpoint.load(path)
     assert after.hash == model_hash and after.split == HeldOut(frozenset({"ABC1D29"}), frozenset({"ABC1D28"}))
     assert after.config.read.fusion == "log_prob_sum"
-    assert after.calibration["method"] == "constrained/log_prob_sum" and after.calibration["tracks"] == 80
+    assert after.calibration["method"] == "constrained/log_prob_sum/3 views" and after.calibration["tracks"] == 80
     with pytest.raises(InputError, match="name them with --truth"):
         calibrate.main(words[:4])
 
