@@ -52,10 +52,22 @@ def test_what_does_not_fit_is_refused(average: ModuleType, tmp_path: Path) -> No
         ([str(first)], "has no average"),
         ([str(first), str(first), "--shares", "2", "-1"], "sum to 1"),
         ([str(first), str(first), "--shares", "1"], "sum to 1"),
+        ([str(first), str(first), "--shares", "nan", "0.5"], "sum to 1"),
         ([str(tmp_path / "last.pt"), str(first)], "no configuration"),
     ):
         with pytest.raises(UsageError, match=said):
             average.main([*given, "--out", str(tmp_path / "c.safetensors")])
+
+    with pytest.raises(InputError, match="is not there"):
+        average.main([str(first), str(tmp_path / "last.pt"), "--out", str(tmp_path / "c.safetensors")])
+
+
+def test_rounded_shares_make_no_weight_smaller(average: ModuleType, tmp_path: Path) -> None:
+    first, out = _saved(tmp_path / "a.safetensors", 1), tmp_path / "mean.safetensors"
+    assert average.main([*[str(first)] * 3, "--shares", "0.333", "0.333", "0.333", "--out", str(out)]) == 0
+    before, after = (checkpoint.load(path).model.state_dict() for path in (first, out))
+    for name, value in before.items():
+        torch.testing.assert_close(after[name], value)
 
 
 def test_the_end_of_a_run_counts_too(average: ModuleType, tmp_path: Path) -> None:

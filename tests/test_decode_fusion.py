@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lpr.config import ReadConfig
-from lpr.decode.confidence import LEAST_SLOPE, Calibration, Evidence, fit
+from lpr.decode.confidence import LEAST_SLOPE, Calibration, Evidence, fit, method_name
 from lpr.decode.ctc import text_log_prob
 from lpr.decode.decode import decode_track
 from lpr.decode.fusion import METHODS, VOTES, confidence_vote, log_prob_sum, majority_vote, max_score
@@ -219,10 +219,10 @@ def test_votes_are_over_the_frames_own_readings():
 def test_a_calibration_is_used_for_its_own_method_only():
     posteriors = track(peak=7.0)
     raw = decode_track(posteriors, SUM, BRAZIL, None)
-    fitting = Calibration(0.7, 0.4, "constrained/log_prob_sum")
+    fitting = Calibration(0.7, 0.4, method_name(SUM))
     used = decode_track(posteriors, SUM, BRAZIL, fitting)
     assert used.text == raw.text and used.confidence == pytest.approx(fitting.apply(Evidence(raw.confidence)))
-    other = decode_track(posteriors, SUM, BRAZIL, Calibration(0.7, 0.4, "constrained/max_score"))
+    other = decode_track(posteriors, SUM, BRAZIL, Calibration(0.7, 0.4, method_name(ReadConfig(fusion="max_score"))))
     assert other.confidence == raw.confidence
 
 

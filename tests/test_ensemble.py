@@ -28,10 +28,10 @@ def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ensemble")
     sizes = {"a": {"width": 128}, "b": {"width": 160}}
     for name, size in sizes.items():
-        config = Config.model_validate({"model": {"name": "cpu", "hidden": 8}, "input": size})
+        config = Config.model_validate({"model": {"name": "cpu", "hidden": 8}, "input": size, "read": {"views": 1}})
         checkpoint.save(folder / f"{name}.safetensors", build_recogniser(config), config, {})
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-    config = Config.model_validate({"model": {"name": "cpu", "hidden": 8, "alphabet": alphabet}})
+    config = Config.model_validate({"model": {"name": "cpu", "hidden": 8, "alphabet": alphabet}, "read": {"views": 1}})
     checkpoint.save(folder / "other.safetensors", build_recogniser(config), config, {})
     (folder / "in" / "track_1").mkdir(parents=True)
     for number in (1, 2):
@@ -79,6 +79,17 @@ def test_one_checkpoint_twice_is_refused(made):
     one = str(made / "a.safetensors")
     with pytest.raises(InputError, match="holds the weights of"):
         Ensemble([one, one], device="cpu")
+
+
+def test_each_checkpoint_looks_at_a_short_track_as_often(made, tmp_path):
+    paths = [str(made / f"{name}.safetensors") for name in "ab"]
+    both = Ensemble(paths, settings=["read.views=3"], device="cpu")
+    both.weights = (2.0, 1.0)
+    ((found, _),) = both.posteriors(scan(made / "in").tracks)
+    # Two frames are looked at twice to have three looks; only the first looks are the frames' own readings.
+    assert [len(array) for array in found.log_probs] == [32] * 4 + [40] * 4 and len(found.alone) == 4
+    assert found.weights == (2.0,) * 4 + (1.0,) * 4
+    assert len(both.decoder.decode(found).per_frame) == 4
 
 
 def test_alphabets_may_differ_as_long_as_they_spell_the_formats(made):

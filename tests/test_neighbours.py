@@ -253,3 +253,15 @@ def test_plates_of_haryana_are_no_hr_frames(tmp_path: Path) -> None:
     for name in ("HR34569", "HR26DK8337", "KA011234"):
         (folder / f"{name}.jpg").write_bytes(picture.read_bytes())
     assert sorted(track.text or "" for track in scan(folder).tracks) == ["HR26DK8337", "HR34569", "KA011234"]
+
+
+@pytest.mark.parametrize("path", sorted(SHIPPED_WEIGHTS.glob("*.safetensors")), ids=lambda path: path.stem)
+def test_shipped_weights_have_a_calibration_for_the_way_they_read(path: Path) -> None:
+    assert Reader(path, device="cpu").decoder.calibrated
+
+
+def test_the_brazilian_weights_serve_argentina_when_asked() -> None:
+    path = SHIPPED_WEIGHTS / "brazil.safetensors"
+    usual, asked = (Reader(path, format=names, device="cpu").formats for names in ((), "argentina"))
+    assert [one.name for one in usual] == ["brazilian", "mercosur"] and [one.name for one in asked] == ["argentina"]
+    assert find_checkpoint(None, ["argentina"])[0] == path
