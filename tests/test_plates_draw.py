@@ -48,8 +48,14 @@ def test_later_editions_change_what_they_redraw_and_nothing_else():
     assert old.shape != new.shape or (old != new).any()
 
 
-def test_road_is_hard_but_for_its_letters(tmp_path):
-    assert dataclasses.replace(LEVELS["road"], generator=LEVELS["hard"].generator, edition=1) == LEVELS["hard"]
+def test_road_is_hard_with_newer_letters_and_more_kinds_of_camera(tmp_path):
+    hard, road = LEVELS["hard"], LEVELS["road"]
+    wider = {"blur_px", "noise", "sharpen", "quality", "native"}
+    for field in wider:
+        (a, b), (low, high) = getattr(hard, field), getattr(road, field)
+        assert low <= a < b <= high and (low, high) != (a, b), field
+    own = {"generator", "edition", "fill"}
+    assert dataclasses.replace(road, **{name: getattr(hard, name) for name in wider | own}) == hard
     hard, road = (write_tracks(tmp_path / level, 2, level, 1, workers=1, progress=False) for level in ("hard", "road"))
     files = sorted(path.relative_to(hard) for path in hard.rglob("lr-*"))
     assert files == sorted(path.relative_to(road) for path in road.rglob("lr-*")) and len(files) == 10

@@ -101,7 +101,7 @@ LEVELS = {
     ),
     # Photographs by phone or gate camera, as in the folders of single plates: near, but at any angle.
     "photo": Hardness(
-        generator=5, edition=LATEST, worn=True,
+        generator=6, edition=LATEST, worn=True,
         blur_px=(0.3, 1.8), motion_px=(0.0, 2.0), noise=(0.001, 0.015), sharpen=(0.0, 1.5), halo_px=(0.8, 1.5),
         quality=(45, 95), native=(0.35, 1.1), dark=0.16, blown=0.05, night=0.0, rain=0.0, glare=0.05,
         jump_stops=0.0, jump_share=0.0, tilt_deg=1.0, shift_px=2.0, ghost=0.0, ghost_px=0.0, yaw_deg=40, roll_deg=8,
@@ -110,8 +110,13 @@ LEVELS = {
         cast=0.14, veil=(0.02, 0.15), most_stops=1.2,
     ),
 }  # fmt: skip
-# `hard` is frozen, typefaces included; this is what they have become since, for training.
-LEVELS["road"] = replace(LEVELS["hard"], generator=2, edition=LATEST)
+# For training: the newest typefaces (those of `hard` are frozen with it), and cameras of other makes beside that of
+# the competition: less or no sharpening, more noise, coarser and finer files, tighter and wider crops.
+LEVELS["road"] = replace(
+    LEVELS["hard"], generator=3, edition=LATEST,
+    blur_px=(0.45, 1.15), noise=(0.002, 0.030), sharpen=(0.0, 8.0), quality=(18, 80), native=(0.65, 1.25),
+    fill=(0.86, 0.05, 0.72, 0.97),
+)  # fmt: skip
 
 
 def level(name: str) -> Hardness:
