@@ -48,18 +48,23 @@ def test_later_editions_change_what_they_redraw_and_nothing_else():
     assert old.shape != new.shape or (old != new).any()
 
 
-def test_road_is_hard_with_newer_letters_and_more_kinds_of_camera(tmp_path):
-    hard, road = LEVELS["hard"], LEVELS["road"]
+def test_wide_is_hard_with_newer_letters_and_more_kinds_of_camera(tmp_path):
+    hard, wide = LEVELS["hard"], LEVELS["wide"]
     wider = {"blur_px", "noise", "sharpen", "quality", "native"}
     for field in wider:
-        (a, b), (low, high) = getattr(hard, field), getattr(road, field)
+        (a, b), (low, high) = getattr(hard, field), getattr(wide, field)
         assert low <= a < b <= high and (low, high) != (a, b), field
     own = {"generator", "edition", "fill"}
-    assert dataclasses.replace(road, **{name: getattr(hard, name) for name in wider | own}) == hard
-    hard, road = (write_tracks(tmp_path / level, 2, level, 1, workers=1, progress=False) for level in ("hard", "road"))
+    assert dataclasses.replace(wide, **{name: getattr(hard, name) for name in wider | own}) == hard
+
+
+@pytest.mark.parametrize("level", ["road", "wide"])
+def test_levels_for_training_draw_what_hard_draws_otherwise(tmp_path, level):
+    assert LEVELS[level].edition == LATEST
+    hard, other = (write_tracks(tmp_path / name, 2, name, 1, workers=1, progress=False) for name in ("hard", level))
     files = sorted(path.relative_to(hard) for path in hard.rglob("lr-*"))
-    assert files == sorted(path.relative_to(road) for path in road.rglob("lr-*")) and len(files) == 10
-    assert any((hard / file).read_bytes() != (road / file).read_bytes() for file in files)
+    assert files == sorted(path.relative_to(other) for path in other.rglob("lr-*")) and len(files) == 10
+    assert any((hard / file).read_bytes() != (other / file).read_bytes() for file in files)
 
 
 def test_an_unknown_typeface_lists_the_known_ones():

@@ -181,11 +181,15 @@ def _draw(
     if banner := spec.get("banner"):
         x, y = banner["centre_mm"]
         _small_text(plate, draws.banner, x, y, banner["height_mm"], ink)
+    small = ink
+    if edition > 1:
+        # Small prints are fainter than characters and fade sooner, on some plates altogether.
+        small = ink + (ground - ink) * np.random.default_rng([draws.texture, 1]).uniform(0.15, 0.9)
     if "qr_mm" in spec:
-        _qr(plate, spec["qr_mm"], ink, draws.texture)
+        _qr(plate, spec["qr_mm"], small, draws.texture)
     if "country_mm" in spec:
         x, y, size = spec["country_mm"]
-        _small_text(plate, spec.get("country", "BR"), x + size * 0.8, y + size / 2, size, ink)
+        _small_text(plate, spec.get("country", "BR"), x + size * 0.8, y + size / 2, size, small)
     if draws.seal and "separator" in spec:
         cv2.ellipse(plate, (38, 30), (11, 7), 10, 0, 360, (140, 40, 40), -1, cv2.LINE_AA)
     _badges(plate, spec.get("badges", ()), draws.texture)

@@ -110,10 +110,14 @@ LEVELS = {
         cast=0.14, veil=(0.02, 0.15), most_stops=1.2,
     ),
 }  # fmt: skip
-# For training: the newest typefaces (those of `hard` are frozen with it), and cameras of other makes beside that of
-# the competition: less or no sharpening, more noise, coarser and finer files, tighter and wider crops.
+# The competition's camera as we know it today; `hard` is frozen, typefaces included.
 LEVELS["road"] = replace(
-    LEVELS["hard"], generator=3, edition=LATEST,
+    LEVELS["hard"], generator=4, edition=LATEST, noise=(0.001, 0.005), tilt_deg=0.45, shift_px=0.4, roll_deg=4.5,
+)  # fmt: skip
+# Cameras of other makes beside it, for training: less or no sharpening, more noise, coarser and finer files, tighter
+# and wider crops.
+LEVELS["wide"] = replace(
+    LEVELS["hard"], generator=1, edition=LATEST,
     blur_px=(0.45, 1.15), noise=(0.002, 0.030), sharpen=(0.0, 8.0), quality=(18, 80), native=(0.65, 1.25),
     fill=(0.86, 0.05, 0.72, 0.97),
 )  # fmt: skip
