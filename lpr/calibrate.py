@@ -74,6 +74,10 @@ def main(argv: Sequence[str]) -> int:
 
     ensemble = Ensemble(args.checkpoint, settings=args.set, device=args.device)
     decoder, read = ensemble.decoder, ensemble.decoder.config.read
+    if several and read.fusion != "sequence":
+        raise UsageError(
+            f"read.fusion={read.fusion} does not weigh several checkpoints", fix="--set read.fusion=sequence"
+        )
     if stored and stored.decoder.model_hash != decoder.model_hash:
         raise InputError(
             f"was not made by {' and '.join(args.checkpoint)}", where=args.tracks, fix="read the tracks with it again"

@@ -10,7 +10,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,8 @@ from .types import InputError, Posteriors, Problem, UsageError
 
 if TYPE_CHECKING:
     from .decode.register import Register
-    from .reader import Reader
+    from .decode.stored import Decoder
+    from .ensemble import Ensemble
 
 EPILOG = """\
 Without --registry: the plates that obey a format, and match --pattern where it is given (? one character, * any).
@@ -49,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--top", type=int, default=10, metavar="N", help="candidates a track (default 10)")
     parser.add_argument("--registry", metavar="CSV", help="known plates, one a line, in a column `text`")
     parser.add_argument("--pattern", metavar="TEXT", help='what a witness remembers, such as "A?C1*"')
-    parser.add_argument("--checkpoint", metavar="PATH", help="a run, its best folder or a .safetensors file")
+    parser.add_several("--checkpoint", "PATH", "a run, its best folder or file; or several, or an ensemble file")
     parser.add_several(
         "--format", "NAME", "formats to read, or auto: all that the checkpoint serves; default: its setting"
     )
@@ -66,26 +67,30 @@ def main(argv: Sequence[str]) -> int:
     if not scanned.tracks:
         raise InputError("holds no tracks and no images", where=args.tracks, fix="see the layouts in the README")
 
-    from .reader import Reader
+    from .ensemble import Ensemble
 
-    reader = Reader(args.checkpoint, format=args.format, settings=args.set, device=args.device)
+    reader = Ensemble(args.checkpoint or [None], format=args.format, settings=args.set, device=args.device)
     say = console().print
-    say(f"checkpoint: {reader.checkpoint.path} ({reader.chosen}), model {reader.checkpoint.hash[:12]}")
+    say(reader.said)
     known = None
     if args.registry:
-        known = read_registry(Path(args.registry), reader.checkpoint.alphabet, args.pattern)
+        known = read_registry(Path(args.registry), reader.alphabet, args.pattern)
         show_problems(known.problems)
         say(
             f"{args.registry}: {len(known.register)} plates to rank, {known.repeated} repeated, "
             f"{len(known.problems)} lines left out"
         )
-    elif args.pattern:
+    elif args.pattern is not None:
         _expect_matches(args.pattern, reader)
 
-    find = _finder(reader, known, args.pattern, args.top)
+    find, decoder = _finder(reader, known, args.pattern, args.top)
+    if not decoder.calibrated:
+        say("probabilities are not calibrated: the checkpoint has no calibration for this way to read (read.*)")
+    audit = decoder.audit()
     # Not before all else is in order, so that a mistake leaves no empty folder.
     out = writable_folder(args.out)
-    audit, records, problems = reader.decoder.audit(), [], list(scanned.problems)
+    records: list[dict[str, Any]] = []
+    problems = list(scanned.problems)
     for posteriors, wrong in track_progress(reader.posteriors(scanned.tracks), "ranking", len(scanned.tracks)):
         problems += wrong
         record = find(posteriors)
@@ -124,54 +129,58 @@ def read_registry(path: Path, alphabet: str, pattern: str | None = None) -> Know
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise InputError("is not UTF-8", where=f"{path}:{line}", fix="save it as UTF-8") from error
-    remembered = pattern_expression(pattern, alphabet) if pattern else None
+    remembered = pattern_expression(pattern, alphabet) if pattern is not None else None
     texts: list[str] = []
     lines: list[int] = []
     problems: list[Problem] = []
-    reader = csv.reader(io.StringIO(content, newline=""))
-    try:
-        header = [name.strip().lower() for name in next(reader, [])]
-        if "text" not in header:
-            shown = ", ".join(header)[:80] or "nothing"
-            raise InputError(
-                f"has no column `text`, but {shown}", where=f"{path}:1", fix="name the column of plates `text`"
-            )
-        column = header.index("text")
-        for row in reader:
-            if not row:
-                continue
-            raw = row[column] if column < len(row) else ""
-            text = normalise_label(raw)
+    column = -1
+    for at, row_text in enumerate(io.StringIO(content, newline=""), start=1):
+        # Line by line: no plate holds a line break, so a stray quote costs its own line only.
+        try:
+            row = next(csv.reader([row_text], strict=True), [])
+        except csv.Error as error:
+            problems.append(Problem(f"{path}:{at}", f"is not valid CSV: {error}", "mend the quotes"))
+            continue
+        if column < 0:
+            header = [name.strip().lower() for name in row]
+            if "text" not in header:
+                shown = ", ".join(header)[:80] or "nothing"
+                raise InputError(
+                    f"has no column `text`, but {shown}", where=f"{path}:1", fix="name the column of plates `text`"
+                )
+            column = header.index("text")
+        elif row:
+            text = normalise_label(row[column] if column < len(row) else "")
             wrong = label_problem(text, alphabet)
             if wrong is None and len(text) > MOST_CHARACTERS:
                 wrong = f"plate {text!r:.40} has more than {MOST_CHARACTERS} characters"
             if wrong:
-                problems.append(Problem(f"{path}:{reader.line_num}", wrong, "the line is left out"))
+                problems.append(Problem(f"{path}:{at}", wrong, "the line is left out"))
             elif remembered is None or remembered.fullmatch(text):
                 texts.append(text)
-                lines.append(reader.line_num)
-    except csv.Error as error:
-        raise InputError(f"is not CSV: {error}", where=f"{path}:{reader.line_num}") from error
+                lines.append(at)
+    if column < 0:
+        raise InputError("has no column `text`, but nothing", where=f"{path}:1", fix="name the column of plates `text`")
     if not texts:
         first = f"; first: {problems[0]}" if problems else ""
-        fitting = f" that matches {pattern!r}" if pattern else ""
+        fitting = f" that matches {pattern!r}" if pattern is not None else ""
         raise InputError(f"holds no plate{fitting}, {len(problems)} lines cannot be one{first}", where=path)
     register = Register(texts, alphabet)
     return Known(register, [lines[at] for at in register.first], problems, len(texts) - len(register))
 
 
-def _expect_matches(pattern: str, reader: Reader) -> None:
+def _expect_matches(pattern: str, reader: Ensemble) -> None:
     from .decode.candidates import pattern_spellings
 
-    if not pattern_spellings(pattern, reader.formats, reader.checkpoint.alphabet):
-        templates = ", ".join(f"{t} ({one.name})" for one in reader.formats for t in one.templates)
+    if not pattern_spellings(pattern, reader.decoder.formats, reader.alphabet):
+        templates = ", ".join(f"{t} ({one.name})" for one in reader.decoder.formats for t in one.templates)
         raise UsageError(f"no plate matches {pattern!r} and obeys a format: {templates}")
 
 
 def _finder(
-    reader: Reader, known: Known | None, pattern: str | None, top: int
-) -> Callable[[Posteriors], dict[str, Any]]:
-    """What ranks one track: posteriors -> its record."""
+    reader: Ensemble, known: Known | None, pattern: str | None, top: int
+) -> tuple[Callable[[Posteriors], dict[str, Any]], Decoder]:
+    """What ranks one track: posteriors -> its record; and the decoder with the settings that it does so with."""
     import numpy as np
 
     from .decode.candidates import char_probs, matching
@@ -180,12 +189,12 @@ def _finder(
     from .decode.fusion import VOTES
     from .formats import format_of
 
-    formats, alphabet = reader.formats, reader.checkpoint.alphabet
+    formats, alphabet, read = reader.decoder.formats, reader.alphabet, reader.decoder.config.read
     # Votes over whole texts know no second text: where they are configured, texts are ranked by sequence.
-    fusion = "sequence" if reader.config.read.fusion in VOTES else reader.config.read.fusion
+    fusion = "sequence" if read.fusion in VOTES else read.fusion
     # The rank in a register, or under a pattern, is the one of the texts' own likelihoods.
-    priors = reader.config.read.format_priors and known is None and not pattern
-    read = reader.config.read.model_copy(update={"decoder": "constrained", "fusion": fusion, "format_priors": priors})
+    priors = read.format_priors and known is None and pattern is None
+    read = read.model_copy(update={"decoder": "constrained", "fusion": fusion, "format_priors": priors})
 
     def find(posteriors: Posteriors) -> dict[str, Any]:
         arrays = [clean(array, alphabet) for array in posteriors.log_probs]
@@ -198,13 +207,16 @@ def _finder(
             indices = known.register.rank(evidence, top, weights)
             ranked = [(known.register.text(at), log_prob) for at, log_prob in indices]
             place = {known.register.text(at): known.lines[at] for at, _ in indices}
-        elif pattern:
+        elif pattern is not None:
             ranked = list(matching(evidence, pattern, formats, alphabet, top, weights).texts)
         else:
             shown = [(best.text, best.confidence), *best.runners_up] if best.confidence > 0 else []
             ranked = [(text, float(np.log(max(prob, 1e-300)))) for text, prob in shown]
         raw = [(text, float(np.exp(log_prob))) for text, log_prob in ranked]
-        others = dict(share_rest([pair for pair in raw if pair[0] != best.text], best.confidence, confidence))
+        rest = [pair for pair in raw if pair[0] != best.text]
+        others = dict(share_rest(rest, best.confidence, confidence))
+        # The best plate of the formats says nothing of a registered one that obeys none of them.
+        free = dict(share_rest(rest, best.confidence, confidence, most=1.0))
         found = []
         for rank, (text, _) in enumerate(raw, start=1):
             obeyed = format_of(text, formats)
@@ -212,7 +224,7 @@ def _finder(
                 {
                     "rank": rank,
                     "text": text,
-                    "prob": confidence if text == best.text else others[text],
+                    "prob": confidence if text == best.text else (others if obeyed else free)[text],
                     "format": obeyed.name if obeyed else None,
                     "char_probs": [round(prob, 4) for prob in char_probs(evidence, text, formats, alphabet, weights)],
                     **({"line": place[text]} if known is not None else {}),
@@ -221,7 +233,7 @@ def _finder(
         shares = [{"format": name, "prob": prob} for name, prob in best.format_probs]
         return {"track_id": posteriors.track_id, "candidates": found, "format_probs": shares}
 
-    return find
+    return find, replace(reader.decoder, config=reader.decoder.config.model_copy(update={"read": read}))
 
 
 def _table(records: Sequence[dict[str, Any]]) -> str:

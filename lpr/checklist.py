@@ -5,14 +5,18 @@ Zip, size, format, completeness, checkpoint, inference on samples. Exit code 1 i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .cli import Parser, run
 from .formats import PlateFormat, load_formats
 from .submission import COMPETITION, MEMBER, read_submission, unpack, validate
 from .types import InputError, Track
+
+if TYPE_CHECKING:
+    from .ensemble import Ensemble
 
 #: Tracks read again to test inference.
 SAMPLES = 3
@@ -35,9 +39,12 @@ class Check:
 
 
 def checklist(
-    path: Path, tracks: Sequence[Track], formats: Sequence[PlateFormat], checkpoint: str | None, device: str | None
+    path: Path,
+    tracks: Sequence[Track],
+    formats: Sequence[PlateFormat],
+    reader: Callable[[], Ensemble],
 ) -> Iterator[Check]:
-    """Every check of a zip against the test set that it answers; the network is loaded last."""
+    """Every check of a zip against the test set that it answers; `reader` loads the network, last."""
     yield Check("zip created correctly", *_zip(path))
     size = path.stat().st_size if path.is_file() else 0
     yield Check("size within limits", 0 < size <= MOST_ZIP_BYTES, f"{size} bytes, at most {MOST_ZIP_BYTES}")
@@ -49,7 +56,7 @@ def checklist(
         missing = validate(path, [track.id for track in tracks], formats)
         whole = f"a line for each of {len(tracks)} tracks, and no other"
         yield Check("all predictions generated", not missing, f"{missing[0]} (the first)" if missing else whole)
-    yield from _network(path, tracks, checkpoint, device, readable=not wrong)
+    yield from _network(path, tracks, reader, readable=not wrong)
 
 
 def _zip(path: Path) -> tuple[bool, str]:
@@ -60,23 +67,17 @@ def _zip(path: Path) -> tuple[bool, str]:
     return True, f"holds {name}" + ("" if name == MEMBER else f" (the organisers call it {MEMBER})")
 
 
-def _network(
-    path: Path, tracks: Sequence[Track], checkpoint: str | None, device: str | None, readable: bool
-) -> Iterator[Check]:
-    from .reader import Reader
-
+def _network(path: Path, tracks: Sequence[Track], load: Callable[[], Ensemble], readable: bool) -> Iterator[Check]:
     try:
-        reader = Reader(checkpoint, device=device)
+        reader = load()
     except InputError as error:
         yield Check("checkpoint loads", False, str(error).replace("\n", " "))
         yield Check("inference tested on samples", None, "there is no checkpoint to test")
         return
-    yield Check(
-        "checkpoint loads", True, f"{reader.checkpoint.path} ({reader.chosen}), model {reader.checkpoint.hash[:12]}"
-    )
+    yield Check("checkpoint loads", True, reader.said.removeprefix("checkpoint: ").replace("\n", "; "))
     # The first, the middle and the last: test sets are sorted by the time of recording.
     some = [tracks[at] for at in sorted({0, len(tracks) // 2, len(tracks) - 1})[:SAMPLES]]
-    predictions = list(reader.read_tracks(some))
+    predictions = [reader.decoder.decode(*found) for found in reader.posteriors(some)]
     blind = [prediction.track_id for prediction in predictions if not prediction.per_frame]
     if blind:
         yield Check("inference tested on samples", False, f"{', '.join(blind)}: no readable LR frame")
@@ -84,7 +85,7 @@ def _network(
     sent = {one.track_id: one.text for one in read_submission(path)} if readable else {}
     same = sum(sent.get(one.track_id) == one.text for one in predictions)
     texts = ", ".join(f"{one.track_id} {one.text}" for one in predictions)
-    # Another fusion or an ensemble may have made the zip, so a difference is shown and does not fail.
+    # Another fusion may have made the zip, so a difference is shown and does not fail.
     yield Check("inference tested on samples", True, f"{texts}; {same} of {len(some)} as in the zip")
 
 
@@ -92,7 +93,7 @@ def main(argv: Sequence[str]) -> int:
     parser = Parser("lpr.checklist", __doc__ or "")
     parser.add_argument("path", metavar="ZIP", help="the submission")
     parser.add_argument("--tracks", required=True, metavar="DIR", help="the test set that it answers")
-    parser.add_argument("--checkpoint", metavar="PATH", help="the run or file that made it; default as in lpr.infer")
+    parser.add_several("--checkpoint", "PATH", "what made it, as in lpr.infer; default as there")
     parser.add_several("--format", "NAME", f"default: {' '.join(COMPETITION)}")
     parser.add_argument("--device", help="torch device; default: the GPU where there is one")
     args = parser.parse_args(argv)
@@ -102,7 +103,13 @@ def main(argv: Sequence[str]) -> int:
     tracks = scan(Path(args.tracks)).tracks
     formats = load_formats(args.format or COMPETITION)
     failed = 0
-    for check in checklist(Path(args.path), tracks, formats, args.checkpoint, args.device):
+
+    def load() -> Ensemble:
+        from .ensemble import Ensemble
+
+        return Ensemble(args.checkpoint or [None], format=args.format, device=args.device)
+
+    for check in checklist(Path(args.path), tracks, formats, load):
         print(check, flush=True)
         failed += check.passed is not True
     return 1 if failed else 0

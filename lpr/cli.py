@@ -64,7 +64,8 @@ def console() -> Console:
     """The rich console on stderr, where progress and tables go; results go to stdout or files."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False)
+    # No markup: paths and ids may hold brackets.
+    return Console(stderr=True, highlight=False, markup=False)
 
 
 def track_progress(items: Iterable[T], description: str, total: int | None = None) -> Iterable[T]:

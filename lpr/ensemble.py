@@ -21,6 +21,7 @@ from .decode.ctc import FLOOR
 from .decode.nbest import fused_weights
 from .decode.stored import Decoder
 from .files import write_text
+from .formats import AUTO
 from .reader import Reader
 from .types import InputError, Posteriors, Problem, Track
 
@@ -53,12 +54,15 @@ class Ensemble:
         recipe = _read_recipe(Path(given)) if len(checkpoints) == 1 and given.endswith(SUFFIX) else None
         if recipe:
             checkpoints = [str(Path(given).parent / member["path"]) for member in recipe["members"]]
-            settings = [*_as_settings(recipe["read"]), *settings]
+            settings = [*_as_settings(recipe["read"], format), *settings]
         first = Reader(checkpoints[0], format=format, settings=settings, device=device)
         # How often a track is looked at is up to each network, and must be the same for the weights to fit.
         settings = [*settings, f"read.views={first.config.read.views}"]
         others = [Reader(path, format=format, settings=settings, device=device) for path in checkpoints[1:]]
         self.readers = [first, *others]
+        for reader in others:
+            # Also where the weights' own setting names fewer formats than the first's.
+            reader.require(first.formats)
         seen: dict[str, Path] = {}
         for at, reader in enumerate(self.readers):
             path, found = reader.checkpoint.path, reader.checkpoint.hash
@@ -86,6 +90,9 @@ class Ensemble:
             self.said += f"\nensemble: {given}, weights {', '.join(f'{weight:.2f}' for weight in self.weights)}"
         elif len(self.readers) > 1 and first.decoder.calibration:
             self.said += "\nconfidences are calibrated for the first alone: lpr.calibrate fits weights and confidences"
+        fusion = first.config.read.fusion
+        if len(self.readers) > 1 and fusion != "sequence":
+            self.said += f"\nread.fusion={fusion} counts all checkpoints alike: only sequence weighs them"
 
     def posteriors(self, tracks: Sequence[Track]) -> Iterator[tuple[Posteriors, tuple[Problem, ...]]]:
         """Each track's posteriors under every checkpoint as one, and the problems of its frames."""
@@ -140,8 +147,10 @@ def respelled(array: NDArray[np.float32], alphabet: str, wanted: str) -> NDArray
     return result
 
 
-def _as_settings(read: Mapping[str, Any]) -> list[str]:
-    return [f"read.{name}={json.dumps(value)}" for name, value in read.items()]
+def _as_settings(read: Mapping[str, Any], formats: Sequence[str]) -> list[str]:
+    """An ensemble file's reading settings but for what `formats`, where some are named, stands for instead."""
+    named = {"formats", *(["format_priors"] if AUTO in formats else [])} if formats else set()
+    return [f"read.{name}={json.dumps(value)}" for name, value in read.items() if name not in named]
 
 
 def _read_recipe(path: Path) -> dict[str, Any]:

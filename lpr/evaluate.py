@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .cli import Parser, console, run, show_problems, track_progress
-from .types import InputError, Prediction, Problem, Track
+from .types import InputError, Prediction, Problem, Track, printable
 
 if TYPE_CHECKING:
     from .report.outcomes import Outcome
@@ -48,15 +48,16 @@ def main(argv: Sequence[str]) -> int:
     notes: list[str] = []
     if args.tracks or args.truth.is_dir():
         outcomes, found = _with_frames(outcomes, args.tracks if args.tracks != args.truth else None)
-        problems += found
+        # Reading has named the frames that cannot be read, too.
+        problems = list(dict.fromkeys([*problems, *found]))
     else:
         notes.append("Failure groups and pictures are left out: no --tracks was given.")
     tables = all_tables(outcomes)
     page = None
     if args.out:
-        sources = {"predictions": str(args.predictions), "truth": str(args.truth)}
+        sources = {"predictions": printable(str(args.predictions)), "truth": printable(str(args.truth))}
         if args.tracks:
-            sources["frames"] = str(args.tracks)
+            sources["frames"] = printable(str(args.tracks))
         page = _write_report(args.out, outcomes, tables, sources, problems, notes)
     _print_tables(tables)
     show_problems(problems)

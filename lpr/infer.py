@@ -30,7 +30,8 @@ submission may hold; predictions.jsonl holds all tracks.
 --tracks posteriors.npz decodes what --save-posteriors wrote, without a network; --set read.* may differ. With it,
 --checkpoint only gives its calibration (and an ensemble its weights).
 review.csv lists the tracks below read.review_below. Fill in its column `correction`: lpr.train --data review.csv and
-lpr.evaluate --truth review.csv take the lines that have one.
+lpr.evaluate --truth review.csv take the lines that have one. Made from a posteriors.npz it names no images and serves
+lpr.evaluate alone. A review.csv with corrections is never written over.
 --pseudo-labels writes pseudo_labels.csv, a label list for lpr.train. It is refused for a test set: a folder called
 `test`, one with a file TEST_SET in it or above it, or one made by lpr.synth --split test."""
 
@@ -70,13 +71,22 @@ def main(argv: Sequence[str]) -> int:
     args = parser.parse_args(argv)
     if args.pseudo_labels is not None and not 0 < args.pseudo_labels <= 1:
         raise UsageError(f"--pseudo-labels {args.pseudo_labels} is not in (0, 1]")
+    if args.pictures < 0:
+        raise UsageError(f"--pictures {args.pictures} is below 0")
 
     from .decode.decode import UNLIKE
+    from .decode.review import corrections
     from .decode.stored import SUFFIX
     from .files import writable_folder, write_text
 
     name = printable(Path(args.tracks).resolve().name)
     out = Path(args.out or Path("submissions") / f"{name.removesuffix(SUFFIX)}-{datetime.now():%Y%m%d-%H%M%S}")
+    if written := corrections(out / "review.csv"):
+        raise InputError(
+            f"holds {written} corrections, which a new reading would remove",
+            where=out / "review.csv",
+            fix="move it, or choose another --out",
+        )
     if name.endswith(SUFFIX):
         if args.pseudo_labels:
             raise UsageError("--pseudo-labels needs the tracks: stored posteriors do not say where the images are")
@@ -89,6 +99,11 @@ def main(argv: Sequence[str]) -> int:
             _refuse_test_set(Path(args.tracks), source.tracks)
             if source.decoder.config.read.sharpen != 1:
                 raise UsageError("--pseudo-labels needs probabilities: leave read.sharpen at 1")
+            if not source.decoder.calibrated:
+                raise UsageError(
+                    "--pseudo-labels needs probabilities: the checkpoint has no calibration for this way to read",
+                    fix="lpr.calibrate makes one",
+                )
     # Not before all else is in order, so that a mistake leaves no empty folder.
     writable_folder(out)
     say = console().print
@@ -111,8 +126,9 @@ def main(argv: Sequence[str]) -> int:
     blind = [prediction.track_id for prediction in predictions if not prediction.per_frame]
     if blind:
         say(
-            f"[bold red]WARNING: {len(blind)} of {len(predictions)} tracks have no readable LR frame; their lines "
-            f"carry confidence 0.0 and a made-up text: {', '.join(blind[:5])}{' ...' if len(blind) > 5 else ''}"
+            f"WARNING: {len(blind)} of {len(predictions)} tracks have no readable LR frame; their lines "
+            f"carry confidence 0.0 and a made-up text: {', '.join(blind[:5])}{' ...' if len(blind) > 5 else ''}",
+            style="bold red",
         )
     formats = Counter(prediction.format or "no format" for prediction in predictions)
     rate = f" ({len(predictions) / seconds:.0f} tracks/s)" if seconds >= 1 else ""

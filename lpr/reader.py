@@ -17,7 +17,7 @@ from .config import ReadConfig
 from .data.images import preprocess, read_frames, read_image
 from .decode.confidence import Calibration
 from .decode.stored import Decoder
-from .formats import AUTO, load_formats, template_mask, worst_case_steps
+from .formats import AUTO, PlateFormat, load_formats, template_mask, worst_case_steps
 from .model.checkpoint import load, served_formats
 from .model.inference import folded, posteriors_of
 from .types import InputError, Posteriors, Prediction, Problem, Track, UsageError, printable
@@ -85,6 +85,10 @@ class Reader:
     ) -> None:
         named = [format] if isinstance(format, str) else list(format)
         path, self.chosen = find_checkpoint(checkpoint, named)
+        if path.suffix == ".json":
+            raise InputError(
+                "is an ensemble file, not one checkpoint", where=path, fix="lpr.ensemble.Ensemble reads with it"
+            )
         self.device = _device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.checkpoint = load(path, self.device)
         self.model = folded(self.checkpoint.model)
@@ -97,11 +101,19 @@ class Reader:
             _from_here(self.checkpoint.path),
         ).with_settings(settings, named)
         self.config, self.formats = self.decoder.config, self.decoder.formats
-        for template in (template for one in self.formats for template in one.templates):
-            template_mask(template, self.checkpoint.alphabet)
-        if self.model.steps < (needed := worst_case_steps(self.formats)):
+        self.require(self.formats)
+
+    def require(self, formats: Sequence[PlateFormat]) -> None:
+        """InputError unless the network can spell these formats and gives steps enough for them."""
+        for template in (template for one in formats for template in one.templates):
+            try:
+                template_mask(template, self.checkpoint.alphabet)
+            except InputError as error:
+                fix = "choose formats that it serves, or another checkpoint"
+                raise InputError(error.problem.what, where=self.checkpoint.path, fix=fix) from error
+        if self.model.steps < (needed := worst_case_steps(formats)):
             raise InputError(
-                f"gives {self.model.steps} CTC steps, {' and '.join(self.config.read.formats)} can need {needed}",
+                f"gives {self.model.steps} CTC steps, {' and '.join(one.name for one in formats)} can need {needed}",
                 where=self.checkpoint.path,
                 fix="choose formats that it serves, or train with a larger input.width",
             )

@@ -190,7 +190,8 @@ def _check_lines(
 
 
 def _is_header(line: str) -> bool:
-    return bool(_HEADER.match(line))
+    # A header is short; what is not shall not be searched for one for seconds.
+    return len(line) <= 100 and bool(_HEADER.match(line))
 
 
 def _why(line: str, pattern: re.Pattern[str], formats: Sequence[PlateFormat] = (), header: bool = False) -> str:

@@ -242,6 +242,16 @@ def test_a_register_is_read_with_bom_crlf_quotes_repeats_and_bad_lines(tmp_path)
     assert [fitting.register.text(i) for i in range(len(fitting.register))] == ["ABC1D23"]
 
 
+@pytest.mark.parametrize("column", ["owner", "text"])
+def test_a_stray_quote_costs_its_own_line_only(tmp_path, column):
+    lines = [f"ABC{number:04d},x{number}" for number in range(500)]
+    lines[5] = 'ABC0005,"Bob' if column == "owner" else '"ABC0005,Bob'
+    known = read_registry(registry(tmp_path, "\n".join(["text,owner", *lines]) + "\n"), ALPHABET)
+    assert len(known.register) == 499 and known.lines[:7] == [2, 3, 4, 5, 6, 8, 9]
+    (problem,) = known.problems
+    assert problem.where.endswith("plates.csv:7") and len(str(problem)) < 300
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
@@ -250,7 +260,7 @@ def test_a_register_is_read_with_bom_crlf_quotes_repeats_and_bad_lines(tmp_path)
         ("text\n", "holds no plate, 0 lines"),
         ("text\nÉ\n", r"holds no plate, 1 lines cannot be one; first: .*plates.csv:2"),
         (b"text\nABC1234\n\xff\n", "not UTF-8"),
-        ('text\n"' + "A" * 200_000, "not CSV"),
+        ('text\n"' + "A" * 200_000, "holds no plate, 1 lines cannot be one; first: .*not valid CSV"),
     ],
 )
 def test_a_register_that_is_none_says_why(tmp_path, content, says):

@@ -12,8 +12,9 @@ import pytest
 from lpr import check, infer
 from lpr.data.declared import declared_test
 from lpr.data.scan import scan
+from lpr.decode.confidence import Calibration, method_name
 from lpr.decode.decode import UNLIKE
-from lpr.decode.review import pseudo_labels, reason, review_row, track_path, write_review
+from lpr.decode.review import corrections, pseudo_labels, reason, review_row, track_path, write_review
 from lpr.report.drift import drift
 from lpr.report.outcomes import read_truth
 from lpr.types import InputError, Prediction, Problem, Reading, UsageError
@@ -101,6 +102,8 @@ def test_infer_writes_the_queue_and_the_labels_and_refuses_a_test_set(folder, tm
 
     config = Config.model_validate({"model": {"name": "cpu", "hidden": 8}})
     checkpoint.save(tmp_path / "m.safetensors", build_recogniser(config), config, {})
+    read = config.read.model_dump(mode="json")
+    checkpoint.recalibrate(tmp_path / "m.safetensors", Calibration(method=method_name(config.read)).to_dict(), read)
     words = ["--tracks", str(folder), "--checkpoint", str(tmp_path / "m.safetensors"), "--out", str(tmp_path / "out")]
     words += ["--pictures", "0", "--device", "cpu", "--pseudo-labels", "0.9"]
     assert infer.main(words) == 0
@@ -109,11 +112,40 @@ def test_infer_writes_the_queue_and_the_labels_and_refuses_a_test_set(folder, tm
     assert (tmp_path / "out" / "pseudo_labels.csv").read_text() == "path,text,layout,confidence\n"
     with pytest.raises(UsageError, match="sharpen"):
         infer.main([*words, "--set", "read.sharpen=8"])
+    with pytest.raises(UsageError, match="no calibration for this way to read"):
+        infer.main([*words, "--set", "read.fusion=majority_vote"])
     (folder / "TEST_SET").touch()
     with pytest.raises(InputError, match="is a test set"):
         infer.main(words)
     with pytest.raises(UsageError):
         infer.main([*words[:-1], "95"])
+
+
+@pytest.mark.parametrize("delimiter", [",", ";"])
+def test_a_review_with_corrections_is_not_written_over(folder, tmp_path, delimiter):
+    from lpr.config import Config
+    from lpr.model import checkpoint
+    from lpr.model.recogniser import build_recogniser
+
+    config = Config.model_validate({"model": {"name": "cpu", "hidden": 8}})
+    checkpoint.save(tmp_path / "m.safetensors", build_recogniser(config), config, {})
+    words = ["--tracks", str(folder), "--checkpoint", str(tmp_path / "m.safetensors"), "--out", str(tmp_path / "out")]
+    words += ["--pictures", "0", "--device", "cpu"]
+    target = tmp_path / "out" / "review.csv"
+    assert infer.main(words) == 0 and corrections(target) == 0 and infer.main(words) == 0
+    with target.open(newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    rows[0]["correction"] = "ABC1D23"
+    with target.open("w", newline="") as handle:
+        writer = csv.DictWriter(handle, rows[0], delimiter=delimiter)
+        writer.writeheader()
+        writer.writerows(rows)
+    before = target.read_bytes()
+    with pytest.raises(InputError, match="holds 1 corrections") as caught:
+        infer.main(words)
+    assert "another --out" in str(caught.value) and target.read_bytes() == before
+    truth, _ = read_truth(target)
+    assert [track.text for track in truth] == ["ABC1D23"]
 
 
 def test_drift_by_hand_and_by_chance():

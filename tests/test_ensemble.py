@@ -8,16 +8,18 @@ import numpy as np
 import pytest
 from decode_cases import BRAZIL, posteriors_of
 
-from lpr import calibrate, infer
+from lpr import calibrate, candidates, infer
 from lpr.config import Config
 from lpr.data.scan import scan
+from lpr.decode.confidence import Calibration
 from lpr.decode.ctc import FLOOR
 from lpr.decode.records import read_predictions
 from lpr.decode.stored import StoredPosteriors, writing
 from lpr.ensemble import Ensemble, respelled
 from lpr.model import checkpoint
 from lpr.model.recogniser import build_recogniser
-from lpr.types import ALPHABET, InputError, Posteriors
+from lpr.reader import SHIPPED_WEIGHTS, Reader
+from lpr.types import ALPHABET, InputError, Posteriors, UsageError
 
 
 @pytest.fixture(scope="module")
@@ -143,3 +145,68 @@ def test_calibrate_finds_the_weights_of_an_ensemble_and_infer_reads_its_file(mad
         Ensemble([str(made_file)], device="cpu")
     with pytest.raises(InputError, match="--out"):
         calibrate.main(["--checkpoint", *paths, "--tracks", str(tmp_path / "p.npz")])
+
+
+def test_formats_that_are_named_go_before_those_of_an_ensemble_file(made, tmp_path):
+    ensemble = Ensemble([str(made / f"{name}.safetensors") for name in "ab"], device="cpu")
+    ensemble.save(tmp_path / "e.json", Calibration())
+    file = [str(tmp_path / "e.json")]
+    assert [one.name for one in Ensemble(file, device="cpu").decoder.formats] == ["brazilian", "mercosur"]
+    named = Ensemble(file, format=["mercosur"], device="cpu").decoder
+    assert [one.name for one in named.formats] == ["mercosur"] and not named.config.read.format_priors
+    assert Ensemble(file, format=["auto"], device="cpu").decoder.config.read.format_priors
+    assert Ensemble(file, settings=["read.format_priors=true"], device="cpu").decoder.config.read.format_priors
+
+
+def test_one_that_cannot_spell_the_formats_does_not_join(made):
+    digits = str(SHIPPED_WEIGHTS / "digits5.safetensors")
+    with pytest.raises(InputError, match="has no character in the checkpoint.s alphabet") as caught:
+        Ensemble([str(made / "a.safetensors"), digits], device="cpu")
+    assert "digits5" in str(caught.value)
+
+
+def test_a_fusion_that_weighs_no_checkpoint_is_said_and_not_calibrated(made, tmp_path):
+    paths = [str(made / f"{name}.safetensors") for name in "ab"]
+    settings = ["read.fusion=log_prob_sum"]
+    assert "only sequence weighs them" in Ensemble(paths, settings=settings, device="cpu").said
+    (tmp_path / "truth.csv").write_text("track_id,text\ntrack_1,ABC1D23\n")
+    words = ["--checkpoint", *paths, "--tracks", str(made / "in"), "--truth", str(tmp_path / "truth.csv")]
+    with pytest.raises(UsageError, match="log_prob_sum does not weigh several checkpoints"):
+        calibrate.main([*words, "--set", *settings, "--out", str(tmp_path / "e.json"), "--device", "cpu"])
+
+
+def test_a_reader_of_one_checkpoint_refuses_an_ensemble_file(made, tmp_path):
+    Ensemble([str(made / f"{name}.safetensors") for name in "ab"], device="cpu").save(
+        tmp_path / "e.json", Calibration()
+    )
+    with pytest.raises(InputError, match="is an ensemble file"):
+        Reader(tmp_path / "e.json")
+
+
+def test_candidates_are_those_of_an_ensemble_too(made, tmp_path):
+    Ensemble([str(made / f"{name}.safetensors") for name in "ab"], device="cpu").save(
+        tmp_path / "e.json", Calibration()
+    )
+    words = ["--tracks", str(made / "in"), "--checkpoint", str(tmp_path / "e.json"), "--top", "3", "--device", "cpu"]
+    assert candidates.main([*words, "--out", str(tmp_path / "out")]) == 0
+    (line,) = (tmp_path / "out" / "candidates.jsonl").read_text().splitlines()
+    assert len(json.loads(line)["candidates"]) == 3
+
+
+def test_a_registered_plate_of_no_format_has_its_own_probability(tmp_path):
+    """The best plate of the formats, all but impossible here, says nothing of it."""
+
+    class Foreign:
+        alphabet = ALPHABET
+        decoder = Reader(SHIPPED_WEIGHTS / "brazil.safetensors", device="cpu").decoder
+
+    sharp = np.full((32, 37), -30.0)
+    sharp[:, 0] = 0.0
+    for step, character in zip(range(2, 30, 4), "AB123CD", strict=True):
+        sharp[step, 0], sharp[step, ALPHABET.index(character) + 1] = -30.0, 0.0
+    (tmp_path / "plates.csv").write_text("text\nAB123CD\nABC1234\n")
+    known = candidates.read_registry(tmp_path / "plates.csv", ALPHABET)
+    find, _ = candidates._finder(Foreign(), known, None, 10)
+    found = find(Posteriors("t", (sharp,) * 5, ALPHABET, ("",) * 5))["candidates"]
+    assert [one["text"] for one in found] == ["AB123CD", "ABC1234"]
+    assert found[0]["prob"] > 0.9 and sum(one["prob"] for one in found) <= 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from data_samples import write_image
 
 from lpr.report.outcomes import Outcome, match, read_truth
 from lpr.types import InputError, Prediction, Reading, Track
@@ -112,3 +113,13 @@ def test_a_prediction_is_judged_as_it_stands() -> None:
     assert not outcome("ABC1234", "abc1234").right
     assert outcome("ABC1234", "ABC1234", ("ABC1234", "ABC1235")).frames_right == 0.5
     assert outcome("ABC1234", "ABC1234").frames_right == 0.0
+
+
+def test_a_label_list_and_a_table_of_a_spreadsheet_are_truth_too(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png")
+    (tmp_path / "labels.csv").write_text("path,text\na.png,ABC1234\n")
+    (truth,), problems = read_truth(tmp_path / "labels.csv")
+    assert (truth.id, truth.text, problems) == ("a", "ABC1234", [])
+    (tmp_path / "truth.csv").write_text("track_id;text;layout\na;ABC1234;Mercosur\n")
+    (truth,), _ = read_truth(tmp_path / "truth.csv")
+    assert (truth.id, truth.text, truth.layout) == ("a", "ABC1234", "mercosur")

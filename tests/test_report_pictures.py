@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from lpr.report import pictures
 from lpr.report.pictures import Pixels, marked, read_lr_images, track_picture, write_sheet
-from lpr.types import Frame, Prediction, Reading, Track
+from lpr.types import Frame, Prediction, Reading, Track, printable
 
 FRAMES = {f"lr-00{i}.png": np.full((18, 50, 3), 40 * i, np.uint8) for i in range(1, 6)}
 
@@ -78,3 +79,11 @@ def test_sheet_reads_lr_frames_only_and_names_damaged_ones(tmp_path: Path) -> No
     sheet = cv2.imread(str(tmp_path / "sheet.png"))
     assert sheet is not None and sheet.shape[0] == pictures.ROW_HEIGHT_PX
     assert [p.name for p in tmp_path.glob(".*")] == []
+
+
+def test_a_name_of_another_encoding_is_its_readings_name(tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path) + b"/pla\xe7a1.png"
+    Path(os.fsdecode(path)).write_bytes(cv2.imencode(".png", np.zeros((20, 50, 3), np.uint8))[1].tobytes())
+    images, problems = read_lr_images(Track("t", (Frame(Path(os.fsdecode(path)), 1),), None))
+    assert not problems and list(images) == [printable(os.fsdecode(b"pla\xe7a1.png"))]
+    next(iter(images)).encode()

@@ -389,3 +389,10 @@ def test_exit_codes(tmp_path):
 def test_ids_are_judged_as_in_a_written_submission() -> None:
     ids = ["track_1", "é", "a'b", "track 1", "a/b", "", "x\n", "a,b", "a;b", "track_1"]
     assert [p.where for p in id_problems(ids)] == ["'track 1'", "'a/b'", "''", r"'x\n'", "'a,b'", "'a;b'", "track_1"]
+
+
+def test_a_long_line_is_no_header_and_costs_no_time(tmp_path):
+    started = time.perf_counter()
+    (tmp_path / "a.txt").write_text('"id,"' + "- " * 5000 + '"1"\ntrack_1,ABC1D23;0.5\n')
+    assert validate(tmp_path / "a.txt")
+    assert time.perf_counter() - started < 2

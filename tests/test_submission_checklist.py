@@ -93,3 +93,22 @@ def test_samples_without_a_frame_fail(ready, tmp_path, capsys):
 def test_the_checklist_needs_the_test_set(ready):
     with pytest.raises(UsageError, match="--tracks"):
         main([str(ready / "good.zip")])
+
+
+def test_an_ensemble_and_a_format_are_what_the_samples_are_read_with(ready, tmp_path, capsys):
+    from lpr.config import load_config
+    from lpr.decode.confidence import Calibration
+    from lpr.ensemble import Ensemble
+    from lpr.model.checkpoint import save
+    from lpr.model.recogniser import build_recogniser
+
+    config = load_config(["phase1", "cpu"], ["input.width=64", "model.hidden=8"])
+    save(ready / "second.safetensors", build_recogniser(config), config, {})
+    members = [str(ready / f"{name}.safetensors") for name in ("tiny", "second")]
+    Ensemble(members, device="cpu").save(ready / "both.json", Calibration())
+    code, found, said = marks(ready, ready / "good.zip", capsys, str(ready / "both.json"))
+    assert (code, found) == (0, "xxxxxx") and "second.safetensors" in said
+    # Without --checkpoint the weights are those that serve the format.
+    archive = write_submission(lines(4, "00420"), tmp_path / "digits.zip")
+    assert main([str(archive), "--tracks", str(ready / "test"), "--format", "digits5", "--device", "cpu"]) == 0
+    assert "digits5.safetensors" in capsys.readouterr().out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -78,10 +78,12 @@ def _read_corners(raw: Any, path: str, problems: list[Problem]) -> dict[str, Cor
 
 
 def _is_point(value: Any) -> bool:
+    # A whole number may have more digits than a float holds.
+    most = sys.float_info.max
     return (
         isinstance(value, list)
         and len(value) == 2
-        and all(isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v) for v in value)
+        and all(isinstance(v, (int, float)) and not isinstance(v, bool) and -most <= v <= most for v in value)
     )
 
 

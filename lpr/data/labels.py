@@ -42,7 +42,9 @@ def label_problem(text: str, alphabet: str) -> str | None:
         return "empty label"
     for position, character in enumerate(text, 1):
         if character not in alphabet:
-            return f"label {text!r}: character {character!r} (position {position}) is not in the alphabet {alphabet}"
+            return (
+                f"label {text!r:.60}: character {character!r} (position {position}) is not in the alphabet {alphabet}"
+            )
     return None
 
 

@@ -77,7 +77,7 @@ def scan(root: Path | str) -> Scan:
     elif root.is_file() and root.suffix.lower() in (".txt", ".csv"):
         folders = []
         listed, problems = read_label_list(os.path.join(root.parent, root.name))
-        _add_rows(rows, listed, problems)
+        _add_rows(rows, listed, problems, _Spelling([]))
         root = root.parent
     elif root.exists():
         raise InputError("is neither a folder nor a label list", where=root, fix="name a folder, a .txt or a .csv list")
@@ -147,20 +147,38 @@ def _walk(root: str) -> tuple[list[_Folder], list[Problem]]:
     return folders, problems
 
 
-def _read_lists(folders: Iterable[_Folder], rows: dict[str, Row], problems: list[Problem]) -> None:
+class _Spelling:
+    """How the walk spells a path that a list names otherwise (absolute, with `..`, through a link).
+
+    As two paths it would be two tracks.
+    """
+
+    def __init__(self, folders: Iterable[_Folder]) -> None:
+        self._walked = {os.path.realpath(folder.path): folder.path for folder in folders}
+        self._known: dict[str, str] = {}
+
+    def __call__(self, path: str) -> str:
+        folder, name = os.path.split(os.path.normpath(path))
+        if folder not in self._known:
+            self._known[folder] = self._walked.get(os.path.realpath(folder), folder)
+        return os.path.join(self._known[folder], name)
+
+
+def _read_lists(folders: Sequence[_Folder], rows: dict[str, Row], problems: list[Problem]) -> None:
+    spelling = _Spelling(folders if any(folder.lists for folder in folders) else [])
     for folder in folders:
         for name in folder.lists:
             listed, found = read_label_list(os.path.join(folder.path, name))
             problems.extend(found)
-            _add_rows(rows, listed, problems)
+            _add_rows(rows, listed, problems, spelling)
         if len(folder.lists) > 1:
             what = f"holds {len(folder.lists)} label lists ({', '.join(folder.lists)}): all are read together"
             problems.append(Problem(folder.path, what, "name one list instead of the folder to read that one only"))
 
 
-def _add_rows(rows: dict[str, Row], listed: Iterable[Row], problems: list[Problem]) -> None:
+def _add_rows(rows: dict[str, Row], listed: Iterable[Row], problems: list[Problem], spelling: _Spelling) -> None:
     for row in listed:
-        first = rows.setdefault(row.path, row)
+        first = rows.setdefault(spelling(row.path), row)
         if first is not row:
             same = normalise_label(first.text) == normalise_label(row.text)
             what = f"{row.path} was listed before, at {first.at}" + ("" if same else f", as {first.text!r}")

@@ -145,14 +145,18 @@ def serves(calibration: Calibration, read: ReadConfig) -> bool:
     return calibration.method in ("", method_name(read))
 
 
-def share_rest(others: Sequence[tuple[str, float]], raw: float, confidence: float) -> tuple[tuple[str, float], ...]:
+def share_rest(
+    others: Sequence[tuple[str, float]], raw: float, confidence: float, most: float | None = None
+) -> tuple[tuple[str, float], ...]:
     """Give the texts after the first their share of 1 - confidence, in proportion to their raw probabilities.
 
-    So that all probabilities of a track are on one scale and sum to at most 1; none exceeds the confidence.
+    So that all probabilities of a track are on one scale and sum to at most 1; none exceeds `most`, by default the
+    confidence.
     """
     # The second term where 1 - raw has rounded away.
     left = max(1 - raw, sum(prob for _, prob in others))
-    return tuple((text, min(prob / left * (1 - confidence), confidence)) for text, prob in others)
+    most = confidence if most is None else most
+    return tuple((text, min(prob / left * (1 - confidence), most)) for text, prob in others)
 
 
 def _frame_readings(

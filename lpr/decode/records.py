@@ -30,8 +30,8 @@ def audit_record(model_hash: str, checkpoint: str, config: Config) -> dict[str, 
 def to_record(prediction: Prediction, audit: Mapping[str, Any]) -> dict[str, Any]:
     """Plain values of a prediction, free of NaN and infinities: a log_prob of -inf becomes None.
 
-    `audit`: see `audit_record`. Probabilities keep 6 decimals, except confidence,
-    which is kept whole so that raw values can be calibrated from the file.
+    `audit`: see `audit_record`. What is said of single frames keeps 6 decimals; probabilities of the track are whole,
+    so that raw values can be calibrated from the file.
     """
     return {
         "track_id": prediction.track_id,

@@ -62,6 +62,17 @@ def write_review(target: Path, rows: Iterable[Row]) -> None:
     write_text(target, text.getvalue())
 
 
+def corrections(target: Path) -> int:
+    """How many lines of a review.csv hold a correction; 0 where there is no such file."""
+    if not target.is_file():
+        return 0
+    lines = target.read_bytes().decode("utf-8-sig", errors="replace").splitlines()
+    # A spreadsheet may have saved it with semicolons.
+    delimiter = ";" if lines and ";" in lines[0] else ","
+    table = csv.DictReader(lines, delimiter=delimiter)
+    return sum(bool((row.get("correction") or "").strip()) for row in table)
+
+
 def track_path(track: Track) -> str:
     """Where a track lies, as label lists name it: its folder, or the file of a single image; "" without frames."""
     if not track.frames:

@@ -11,6 +11,7 @@ from math import nan
 from pathlib import Path
 
 from ..data.labels import normalise_label
+from ..data.lists import is_label_list
 from ..data.scan import scan
 from ..formats import PlateFormat, format_of, known_formats, layout_names, load_format
 from ..types import InputError, Prediction, Problem, Reading, Track
@@ -132,13 +133,13 @@ def _formats() -> tuple[PlateFormat, ...]:
 
 
 def read_truth(path: Path) -> tuple[list[Track], list[Problem]]:
-    """Tracks with their texts from a folder or .txt list (any layout of `lpr.data.scan`), or a CSV file.
+    """Tracks with their texts from a folder or a label list (any layout of `lpr.data.scan`), or another CSV file.
 
-    The CSV has a header with `track_id,text` and, if known, `layout,scenario`; its tracks have no frames. A track
+    That CSV has a header with `track_id,text` and, if known, `layout,scenario`; its tracks have no frames. A track
     without a text becomes a Problem: it cannot be evaluated. InputError if the file is missing, has no such header, a
     short line, a stray quote, or one id twice.
     """
-    if path.is_dir() or path.suffix.lower() == ".txt":
+    if path.is_dir() or is_label_list(path.name) or path.suffix.lower() == ".txt":
         scanned = scan(path)
         tracks, problems = list(scanned.tracks), list(scanned.problems)
     else:
@@ -165,7 +166,9 @@ def _read_csv(path: Path) -> list[Track]:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"cannot be read: {reason}", where=path, fix="name a folder or a CSV in UTF-8") from error
     lines = io.StringIO(content, newline="")
-    header = _cells(next(lines, ""), f"{path}:1")
+    first = next(lines, "")
+    delimiter = ";" if ";" in first else ","
+    header = _cells(first, f"{path}:1", delimiter)
     missing = {"track_id", "text"} - set(header)
     if missing:
         raise InputError(
@@ -176,7 +179,7 @@ def _read_csv(path: Path) -> list[Track]:
     tracks: dict[str, Track] = {}
     for number, line in enumerate(lines, start=2):
         where = f"{path}:{number}"
-        cells = _cells(line, where)
+        cells = _cells(line, where, delimiter)
         if not cells:
             continue
         if len(cells) != len(header):
@@ -197,10 +200,10 @@ def _read_csv(path: Path) -> list[Track]:
     return list(tracks.values())
 
 
-def _cells(line: str, where: str) -> list[str]:
+def _cells(line: str, where: str, delimiter: str) -> list[str]:
     """The fields of one line: no id or plate holds a line break, so a stray quote must not swallow the lines below."""
     try:
-        return next(csv.reader([line], strict=True), [])
+        return next(csv.reader([line], delimiter=delimiter, strict=True), [])
     except csv.Error as error:
         raise InputError(f"is not valid CSV: {error}", where=where, fix="mend the quotes") from error
 

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..data.images import read_image
 from ..files import atomic_path
-from ..types import InputError, Prediction, Problem, Track
+from ..types import InputError, Prediction, Problem, Track, printable
 from .metrics import align
 
 Pixels = NDArray[np.uint8]
@@ -29,11 +29,11 @@ INK, PALE, WRONG = (26, 26, 26), (110, 110, 110), (200, 16, 32)
 
 
 def read_lr_images(track: Track) -> tuple[dict[str, Pixels], list[Problem]]:
-    """The LR frames of a track, {file name: uint8 (H, W, 3) RGB}, and one problem for each unreadable frame."""
+    """The LR frames of a track, {printable file name: uint8 (H, W, 3) RGB}, and a problem for each unreadable one."""
     images, problems = {}, []
     for frame in track.lr:
         try:
-            images[frame.path.name] = read_image(frame.path)
+            images[printable(frame.path.name)] = read_image(frame.path)
         except InputError as error:
             problems.append(error.problem)
     return images, problems

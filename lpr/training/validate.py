@@ -14,7 +14,7 @@ from ..formats import load_formats
 from ..model.inference import posteriors_of
 from ..model.recogniser import Recogniser
 from ..report.metrics import character_accuracy
-from ..types import Posteriors, Prediction, Problem, Track
+from ..types import Posteriors, Prediction, Problem, Track, printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def read_posteriors(model: Recogniser, tracks: Sequence[Track], config: Config) 
         batch = tracks[start : start + config.read.batch_tracks]
         loaded = [read_frames(track, config.input) for track in batch]
         stacks = [
-            (track.id, images, [frame.path.name for frame in frames])
+            (track.id, images, [printable(frame.path.name) for frame in frames])
             for track, (images, frames, _) in zip(batch, loaded, strict=True)
         ]
         posteriors = posteriors_of(model, stacks, config.model.alphabet, config.read.views)
