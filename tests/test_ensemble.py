@@ -160,7 +160,7 @@ def test_formats_that_are_named_go_before_those_of_an_ensemble_file(made, tmp_pa
 
 def test_one_that_cannot_spell_the_formats_does_not_join(made):
     digits = str(SHIPPED_WEIGHTS / "digits5.safetensors")
-    with pytest.raises(InputError, match="has no character in the checkpoint.s alphabet") as caught:
+    with pytest.raises(InputError, match=r"has no character in the checkpoint.s alphabet") as caught:
         Ensemble([str(made / "a.safetensors"), digits], device="cpu")
     assert "digits5" in str(caught.value)
 
