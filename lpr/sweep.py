@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,10 @@ GRID: dict[str, tuple[float, ...]] = {
     "model.dropout": (0.1, 0.3, 0.5),
     "model.hidden": (128, 256, 512),
 }
-COLUMNS = (*GRID, "exact", "characters", "tracks", "epoch", "steps", "run")
+COLUMNS = (*GRID, "exact", "characters", "tracks", "epoch", "steps", "failed", "run")
 TABLE = "sweep.csv"
+#: What all trials of a table share.
+TERMS = "sweep.json"
 
 
 def trials(config: Config, count: int, seed: int) -> list[dict[str, float]]:
@@ -75,11 +78,15 @@ def main(argv: Sequence[str]) -> int:
     from .data.sources import check_names, parse_sources
     from .model import checkpoint
     from .training.loop import train
+    from .training.run import RunFolder
 
     data = parse_sources(args.data)
     check_names(config, data)
     table = args.out / TABLE
     rows = _read(table)
+    _same_terms(
+        args.out / TERMS, {"config": config.model_dump(mode="json"), "data": args.data, "minutes": args.minutes}
+    )
     done = {row["run"] for row in rows}
     for number, settings in enumerate(trials(config, args.trials, args.seed), start=1):
         words = [f"{key}={value:g}" for key, value in settings.items()]
@@ -89,19 +96,47 @@ def main(argv: Sequence[str]) -> int:
         run = args.out / name
         if (run / "config.yaml").is_file():
             # It was interrupted: continued, it would get its minutes a second time.
-            shutil.rmtree(run)
+            with RunFolder(run).locked():
+                shutil.rmtree(run)
         cli.console().print(f"trial {number} of {args.trials}: {', '.join(words)}", markup=False)
         one = load_config(args.preset, [*args.set, *words, f"train.max_minutes={args.minutes:g}"])
-        if train(one, data, run) == "interrupted":
-            return 130
-        figures = checkpoint.load(run).figures
+        failed = ""
+        figures: Mapping[str, Any] = {
+            "epoch": 0,
+            "step": 0,
+            "select": dict.fromkeys(("exact", "characters", "tracks"), 0),
+        }
+        try:
+            if train(one, data, run) == "interrupted":
+                return 130
+            figures = checkpoint.load(run).figures
+        except InputError as error:
+            # A rate too high or a batch too large is a result, too; what is wrong with the data stops the first trial.
+            if number == 1:
+                raise
+            failed = error.problem.what
+            cli.console().print(f"failed: {failed}")
         select = figures["select"]
         found = {**settings, **{key: select[key] for key in ("exact", "characters", "tracks")}}
-        rows = ranked([*rows, {**found, "epoch": figures["epoch"], "steps": figures["step"], "run": name}])
+        found |= {"epoch": figures["epoch"], "steps": figures["step"], "run": name, "failed": failed}
+        rows = ranked([*rows, found])
         _write(table, rows)
     _show(rows)
     print(table)
     return 0
+
+
+def _same_terms(path: Path, terms: dict[str, Any]) -> None:
+    """Keep what the trials share, or refuse a table whose trials have something else in common."""
+    if path.is_file():
+        if json.loads(path.read_text(encoding="utf-8")) != terms:
+            raise InputError(
+                "holds a sweep with other presets, settings, data or minutes",
+                where=path.parent,
+                fix="choose another --out",
+            )
+    else:
+        write_text(path, json.dumps(terms, indent=1) + "\n")
 
 
 def _read(table: Path) -> list[dict[str, Any]]:
@@ -127,10 +162,10 @@ def _show(rows: Sequence[dict[str, Any]]) -> None:
 
     from .report.metrics import wilson
 
-    shown = Table(*(key.split(".")[1] for key in GRID), "exact", "95 % interval", "characters", "epoch", "steps")
+    shown = Table(*(key.split(".")[1] for key in GRID), "exact", "95 % interval", "characters", "epoch", "steps", "")
     for row in ranked(rows):
         tracks = int(row["tracks"])
-        interval = wilson(round(float(row["exact"]) * tracks), tracks)
+        interval = wilson(round(float(row["exact"]) * tracks), max(tracks, 1))
         shown.add_row(
             *(f"{float(row[key]):g}" for key in GRID),
             f"{float(row['exact']):.1%}",
@@ -138,6 +173,7 @@ def _show(rows: Sequence[dict[str, Any]]) -> None:
             f"{float(row['characters']):.1%}",
             str(row["epoch"]),
             str(row["steps"]),
+            row["failed"],
         )
     cli.console().print(shown)
 

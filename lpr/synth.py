@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> int | None:
     parser.add_argument(
         "--hardness",
         help="easy (a person reads most frames), hard (as real tracks; frozen), road (hard with the letters "
-        "as measured since, for training) or photo (as photographs); "
+        "as measured since, for training), wide (cameras of other makes) or photo (as photographs); "
         "default: hard for tracks, photo for single plates",
     )
     parser.add_argument("--seed", type=int, default=0)

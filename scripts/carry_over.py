@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import shutil
 import sys
 import zlib
 from collections import Counter, defaultdict
@@ -82,7 +83,12 @@ def scene_from(photo: Image) -> Scene:
 
 
 def through_camera(tracks: Sequence[Track], out: Path, draws: int, seed: int) -> Path:
-    """Write `draws` tracks of each photograph below `out`: ID_N/lr-00i.jpg and labels.csv; returns `out`."""
+    """Write `draws` tracks of each photograph below `out`: ID_N/lr-00i.jpg and labels.csv; returns `out`.
+
+    What an earlier call left there goes first: tracks that it alone made would count as misread.
+    """
+    if (out / "labels.csv").is_file():
+        shutil.rmtree(out)
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(("path", "text"))
@@ -198,6 +204,9 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=4, help="tracks of a photograph")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
+    names = [Path(given.partition("=")[0]).resolve().name for given in args.folders]
+    if len(set(names)) < len(names):
+        parser.error(f"two folders have one name: {', '.join(names)}")
     if args.draws < 1:
         parser.error(f"--draws must be at least 1, not {args.draws}")
     try:

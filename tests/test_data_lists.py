@@ -47,6 +47,15 @@ def test_two_spellings_of_one_path_are_one_line_too_many(tmp_path: Path) -> None
     assert ["was listed before" in problem.what for problem in found.problems] == [True]
 
 
+def test_a_folder_that_a_list_names_is_a_track_however_its_images_are_called(tmp_path: Path) -> None:
+    for number in (1, 2):
+        write_image(tmp_path / "car1" / f"{number}.png")
+    listed(tmp_path / "labels.csv", "car1,ABC1234")
+    found = scan(tmp_path)
+    assert [(track.id, track.text, len(track.lr)) for track in found.tracks] == [("car1", "ABC1234", 2)]
+    assert not found.problems
+
+
 def test_a_corner_of_400_digits_is_a_problem(tmp_path: Path) -> None:
     folder = write_track(tmp_path / "track_1", "ABC1234")
     corners = {name: [2, 2] for name in ("top-left", "top-right", "bottom-right", "bottom-left")}

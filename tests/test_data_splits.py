@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -115,6 +116,15 @@ def test_train_on_all_trains_on_the_folds_too() -> None:
     tracks = make(100, "B")
     split = split_tracks(tracks, SplitConfig(val_share=0.1, train_on_all=True))
     assert split.train == tuple(tracks) and len(split.select) == len(split.calibrate) == 5
+    assert not any(split.held_out()), "what was trained on is not held out"
+
+
+def test_the_source_to_validate_on_gives_its_scenario_b() -> None:
+    tracks = [replace(track, source="real") for track in make(500, "A") + make(500, "B", first=1000)]
+    tracks += [replace(track, source="more") for track in make(300, "B", first=4000)]
+    split = split_tracks(tracks, SplitConfig(val_share=0.1, validate_on="real"))
+    held = (*split.select, *split.calibrate)
+    assert len(held) == 100 and {(track.source, track.scenario) for track in held} == {("real", "B")}
 
 
 def test_a_small_scenario_b_is_not_used_up_for_validation() -> None:

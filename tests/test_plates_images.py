@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -223,3 +224,20 @@ def test_the_command_needs_no_out_and_takes_one_such_format(
     ):
         with pytest.raises(InputError, match=message):
             main(["--count", "3", *wrong])
+
+
+def test_another_drawing_is_another_set(tmp_path: Path) -> None:
+    plate_format = load_format("digits5")
+    out = write_images(tmp_path / "set", 2, plate_format, 3, workers=1, progress=False)
+    before = files_of(out)
+    write_images(out, 2, plate_format, 3, workers=1, progress=False)
+    redrawn = dataclasses.replace(plate_format, drawing={**plate_format.drawing, "corner_mm": 3})
+    with pytest.raises(InputError, match=r"other arguments \(drawings\)"):
+        write_images(out, 2, redrawn, 3, workers=1, progress=False)
+    with pytest.raises(InputError, match=r"other arguments \(seed\)"):
+        write_images(out, 2, plate_format, 4, workers=1, progress=False)
+    assert files_of(out) == before
+    # Sets made before drawings were noted go on.
+    marker = out / "synth.json"
+    marker.write_text(json.dumps({k: v for k, v in json.loads(marker.read_text()).items() if k != "drawings"}))
+    write_images(out, 2, plate_format, 3, workers=1, progress=False)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from training_case import load_script
 
+from lpr.data.scan import scan
 from lpr.plates.write import write_tracks
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -98,6 +99,14 @@ def test_a_photograph_becomes_a_scene_with_its_plate_in_place() -> None:
     assert abs(int(base[my + 62, mx + 200, 0]) - carry.BRIGHT) <= 1
     assert abs(int(base[my + 62, mx - 12, 0]) - carry.BRIGHT // 5) <= 2
     assert [level.shape[1] for level in scene.levels] == [700, 350, 175, 88]
+
+
+def test_what_an_earlier_call_drew_is_not_read(tmp_path: Path) -> None:
+    carry = load_script("carry_over")
+    cv2.imwrite(str(tmp_path / "ABC1234.png"), np.full((60, 180, 3), 120, np.uint8))
+    tracks = scan(tmp_path).tracks
+    for draws in (2, 1):
+        assert len(scan(carry.through_camera(tracks, tmp_path / "out" / "x-hard", draws, 0)).tracks) == draws
 
 
 def test_shares_of_draws_of_one_plate_are_not_taken_for_independent() -> None:

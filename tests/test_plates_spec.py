@@ -86,3 +86,27 @@ def test_a_country_of_ones_own_is_a_copied_file(tmp_path: Path) -> None:
     folders = list((tmp_path / "set").rglob("track_*"))
     assert len(folders) == 4
     assert {f.parent.name for f in folders} == {"Mars"}
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("argentina", "      template: LLLDDD\n", "      template: 0\n"),
+        ("argentina", "      template: LLLDDD\n      weight: 1\n", "      template: LLLDDD\n"),
+        ("argentina", "      template: LLLDDD\n      weight: 1\n", "      template: LLLDDD\n      weight: much\n"),
+        ("argentina", "      template: LLLDDD\n      weight: 1\n", "      template: LLLDDD\n      weight: 0\n"),
+        ("algerian", "marks: {none: 0.86, dash: 0.1, dot: 0.04}", "marks: "),
+        ("brazilian", "kinds: {dot: 0.75, dash: 0.1, gap: 0.15}", "kinds: {dot: many}"),
+        ("brazilian", "kinds: {dot: 0.75, dash: 0.1, gap: 0.15}", "sorts: {dot: 1}"),
+        ("mercosur", "colour: [22, 44, 110]", "colour: blue"),
+        ("mercosur", "text: BRASIL", "text: [1]"),
+    ],
+)
+def test_what_cannot_be_drawn_is_said_before_a_set_is_begun(tmp_path: Path, name: str, old: str, new: str) -> None:
+    text = (FORMATS_DIR / f"{name}.yaml").read_text(encoding="utf-8")
+    assert old in text
+    broken = tmp_path / "broken.yaml"
+    broken.write_text(text.replace(old, new), encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        main(["--out", str(tmp_path / "out"), "--tracks", "2", "--format", str(broken)])
+    assert caught.value.problem.where.startswith(str(broken)) and not (tmp_path / "out").exists()

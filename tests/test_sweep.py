@@ -9,9 +9,9 @@ import pytest
 import torch
 from training_case import TINY, make_data
 
-from lpr.config import load_config
+from lpr.config import Config, load_config
 from lpr.sweep import GRID, main, ranked, run_name, trials
-from lpr.types import UsageError
+from lpr.types import InputError, UsageError
 
 
 def test_trials_begin_with_the_presets_and_repeat_nothing() -> None:
@@ -70,3 +70,31 @@ def test_a_sweep_ranks_and_continues(
     torch.set_num_threads(threads)
     with pytest.raises(UsageError):
         main([*command, "--trials", "0"])
+
+
+def test_a_trial_that_fails_is_a_row_and_other_terms_are_another_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lpr.training import loop
+
+    data, out = make_data(tmp_path / "data"), tmp_path / "sweep"
+    called: list[str] = []
+    trained = loop.train
+
+    def train(config: Config, where: Path, run: Path) -> str:
+        called.append(run.name)
+        if len(called) == 2:
+            raise InputError("the loss is not finite")
+        return trained(config, where, run)
+
+    monkeypatch.setitem(GRID, "model.hidden", (8,))
+    monkeypatch.setattr(loop, "train", train)
+    command = ["--data", str(data), "--out", str(out), "--preset", "phase1", "cpu", "--set", *TINY, "--trials", "3"]
+    assert main([*command, "--minutes", "0.002"]) == 0
+    with (out / "sweep.csv").open() as handle:
+        rows = list(csv.DictReader(handle))
+    assert [(row["run"], row["exact"]) for row in rows if row["failed"]] == [(called[1], "0")]
+    assert len(rows) == 3
+    assert main([*command, "--minutes", "0.002"]) == 0 and len(called) == 3
+    with pytest.raises(InputError, match="a sweep with other presets"):
+        main([*command, "--minutes", "0.003"])

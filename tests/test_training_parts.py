@@ -20,7 +20,7 @@ from lpr.training.display import time_to_go
 from lpr.training.losses import Shares, compute_losses, slot_targets
 from lpr.training.run import COLUMNS, RunFolder, fingerprint
 from lpr.training.schedule import clean_share, learning_rate, plateau_reached
-from lpr.training.setup import SHOWN_PROBLEMS, check_slots
+from lpr.training.setup import SHOWN_PROBLEMS
 from lpr.training.state import Position, Trained, check_same_config, read_state, restore, save_state
 from lpr.training.stopping import StopRequest
 from lpr.training.unreadable import UnreadableFrames
@@ -94,12 +94,6 @@ def test_losses_of_unequal_parts_add_up_to_the_whole() -> None:
     ]  # fmt: skip
     for name in ("total", "ctc", "slot", "sr"):
         assert sum(float(getattr(part, name)) for part in parts) == pytest.approx(float(getattr(whole, name)))
-
-
-def test_slot_head_refuses_longer_labels() -> None:
-    check_slots([Track("a", (), "ABC1234")], 7)
-    with pytest.raises(InputError, match="ABC12345 of track b has 8 characters, the slot head 7"):
-        check_slots([Track("a", (), "ABC1234"), Track("b", (), "ABC12345")], 7)
 
 
 def test_learning_rates() -> None:

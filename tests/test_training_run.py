@@ -226,6 +226,44 @@ def test_time_limit_leaves_a_usable_checkpoint(data: Path, tmp_path: Path) -> No
     assert read_state(tmp_path / "run" / "last.pt")["position"]["step"] == 1
 
 
+def test_a_run_on_all_plates_keeps_its_last_epoch_and_claims_nothing(data: Path, tmp_path: Path, capsys) -> None:
+    assert loop.train(_config("split.train_on_all=true", "train.epochs=2"), data, tmp_path / "run") == ""
+    found = checkpoint.load(tmp_path / "run")
+    assert found.calibration is None and "calibrate" not in found.figures
+    assert found.split == HeldOut(frozenset(), frozenset()) and found.figures["epoch"] == 2
+    last = read_state(tmp_path / "run" / "last.pt")["model"]
+    for name, weights in found.model.state_dict().items():
+        torch.testing.assert_close(weights, last[name], msg=name)
+    said = "".join(capsys.readouterr())
+    assert "that it was not chosen by" not in said and "trained on all plates" in said
+    later = _config(f"train.init_from={tmp_path / 'run'}", "train.epochs=1")
+    assert loop.train(later, data, tmp_path / "later") == ""
+    assert "validation knows them already" in "".join(capsys.readouterr())
+
+
+def test_what_the_last_minutes_brought_is_kept(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limit in the middle of an epoch: its weights are read with if they read better than the last whole epoch's."""
+    run = tmp_path / "run"
+    assert loop.train(_config("train.epochs=1", "train.schedule=constant"), data, run) == ""
+    config = _config("train.schedule=constant", f"train.init_from={run}", "train.max_minutes=1e-9", "train.lr=1e-12")
+    for keys, step_number in ([(1, 0), (1, 1)], 1), ([(1, 1), (1, 0)], 0):
+        found = iter(keys)
+        monkeypatch.setattr(loop.Scores, "key", property(lambda self, found=found: next(found)))
+        shutil.rmtree(tmp_path / "next", ignore_errors=True)
+        assert loop.train(config, data, tmp_path / "next") == "time"
+        assert checkpoint.load(tmp_path / "next").figures["step"] == step_number
+
+
+def test_a_label_longer_than_the_slot_head_stays_out_of_training(tmp_path: Path) -> None:
+    data = make_data(tmp_path / "data")
+    labels = sorted(data.rglob("annotations.json"))
+    values = json.loads(labels[0].read_text())
+    labels[0].write_text(json.dumps({**values, "plate_text": "ABC12345"}))
+    with pytest.raises(InputError, match="'ABC12345' has 8 characters, the longest plate"):
+        loop.train(_config("data.strict=true"), data, tmp_path / "strict")
+    assert loop.train(_config("data.max_bad_labels=0.2", "train.epochs=1"), data, tmp_path / "run") == ""
+
+
 def test_phase_two_keeps_split_and_starts_from_phase_one(straight: Path, data: Path, tmp_path: Path) -> None:
     run = tmp_path / "phase2"
     config = load_config(

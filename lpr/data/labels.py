@@ -60,13 +60,19 @@ def encode_label(text: str, alphabet: str) -> list[int]:
 
 
 def check_labels(
-    tracks: Sequence[Track], alphabet: str, *, max_bad: float, strict: bool, steps: int | None = None
+    tracks: Sequence[Track],
+    alphabet: str,
+    *,
+    max_bad: float,
+    strict: bool,
+    steps: int | None = None,
+    slots: int | None = None,
 ) -> tuple[list[Track], LabelReport]:
     """Return the tracks that can be trained on, with normalised texts, and a report of the others.
 
-    A label is unusable if it is missing, empty, holds a character outside `alphabet`, or needs more than `steps` CTC
-    steps (L characters and a blank between equal neighbours). Raises InputError when more than the share `max_bad`
-    (0 to 1) is unusable, when none is usable, and at the first one if `strict`.
+    A label is unusable if it is missing, empty, holds a character outside `alphabet`, needs more than `steps` CTC steps
+    (L characters and a blank between equal neighbours), or has more than `slots` characters. Raises InputError when
+    more than the share `max_bad` (0 to 1) is unusable, when none is usable, and at the first one if `strict`.
     """
     usable: list[Track] = []
     problems: list[Problem] = []
@@ -76,6 +82,8 @@ def check_labels(
         what = "no label" if text is None else label_problem(text, alphabet)
         if text is not None and what is None and steps is not None and ctc_steps(text) > steps:
             what = f"label {text!r} needs {ctc_steps(text)} CTC steps, the network has {steps}"
+        if text is not None and what is None and slots is not None and len(text) > slots:
+            what = f"label {text!r:.60} has {len(text)} characters, the longest plate of read.formats {slots}"
         if text is None or what is not None:
             problem = Problem(_label_place(track), what or "no label", "the track stays out of training")
             if strict:

@@ -41,12 +41,13 @@ class Scan:
 
 @dataclass(slots=True)
 class _Folder:
-    """One folder as the walk found it; names are sorted."""
+    """One folder as the walk found it; names are sorted. `named`: a label list names the folder, not its images."""
 
     path: str
     images: list[str] = field(default_factory=list)
     lists: list[str] = field(default_factory=list)
     annotated: bool = False
+    named: bool = False
     has_folders: bool = False
 
     @property
@@ -56,6 +57,7 @@ class _Folder:
             return False
         return (
             self.annotated
+            or self.named
             or _TRACK_FOLDER.match(os.path.basename(self.path)) is not None
             # HR34 is a plate of Haryana too: among pictures named by their label it stays one.
             or 0 < len(self.images) <= 2 * sum(bool(_FRAME_NAME.match(_stem(name))) for name in self.images)
@@ -193,6 +195,8 @@ def _add_listed_files(folders: list[_Folder], rows: Mapping[str, Row], problems:
     known = {os.path.join(folder.path, name) for folder in folders for name in folder.images}
     extra: dict[str, list[str]] = defaultdict(list)
     for path, row in rows.items():
+        if path in walked:
+            walked[path].named = bool(walked[path].images)
         if path in known or path in walked:
             continue
         if os.path.isdir(path):
@@ -202,7 +206,7 @@ def _add_listed_files(folders: list[_Folder], rows: Mapping[str, Row], problems:
             except OSError as error:
                 problems.append(Problem(row.at, f"{path} cannot be read: {error.strerror}", severity="error"))
                 continue
-            folders.append(_Folder(path, names, annotated=os.path.isfile(os.path.join(path, ANNOTATIONS))))
+            folders.append(_Folder(path, names, annotated=os.path.isfile(os.path.join(path, ANNOTATIONS)), named=True))
         elif os.path.isfile(path):
             extra[os.path.dirname(path)].append(os.path.basename(path))
         else:

@@ -67,8 +67,9 @@ def check_names(config: Config, sources: Sources) -> None:
             raise InputError(f"has no share for the source {name!r}", where="data.mix", fix="0 scans it only")
 
 
-def read_sources(sources: Sources, config: Config, steps: int) -> Found:
-    """Scan every source, in the order of their names, and keep the tracks whose labels a network of `steps` can learn.
+def read_sources(sources: Sources, config: Config, steps: int, slots: int | None = None) -> Found:
+    """Scan every source, in the order of their names, and keep the tracks whose labels a network can learn: in `steps`
+    CTC steps, and with a slot head in its `slots`.
 
     An id that two sources have is put behind the name of its source. InputError for a source whose labels are worse
     than `config.data` allows.
@@ -84,6 +85,7 @@ def read_sources(sources: Sources, config: Config, steps: int) -> Found:
             max_bad=config.data.max_bad_labels,
             strict=config.data.strict,
             steps=steps,
+            slots=slots,
         )
         if config.data.strict and found.problems:
             raise InputError(str(found.problems[0]), where=path, fix="mend it, or train without data.strict")

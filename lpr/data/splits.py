@@ -40,29 +40,28 @@ class Split:
     test: tuple[Track, ...] = ()
 
     def held_out(self) -> HeldOut:
-        """The texts of the folds, for a later phase to reuse."""
-        return HeldOut(*(frozenset(map(_text, fold)) for fold in (self.select, self.calibrate, self.test)))
+        """The texts of the folds that are not trained on, for a later phase to reuse; with `train_on_all` none."""
+        trained = frozenset(map(_text, self.train))
+        return HeldOut(*(frozenset(map(_text, fold)) - trained for fold in (self.select, self.calibrate, self.test)))
 
 
 def split_tracks(tracks: Sequence[Track], config: SplitConfig, held_out: HeldOut | None = None) -> Split:
     """Hold out `config.val_share` of the tracks in two folds of about equal size, and `config.test_share` to test.
 
-    They come from the source `config.validate_on`, of whose tracks the shares are; without one from Scenario B only,
-    the test's domain, wherever there is a Scenario B, and the shares are of all tracks. Plates are drawn by a hash of
-    their text, so the order of tracks does not matter; with `config.stratify` every fold has about the same shares of
-    lengths, first characters and background colours. A held-out text leaves every scenario's and source's training
-    tracks. `held_out` gives the texts of an earlier phase's folds, which are reused as they are. Where this data set
-    has none of a fold's texts, that fold is drawn anew; where it has none of all (it is another one), the earlier
-    folds play no part. With `train_on_all`, `train` is everything, the folds too, and nothing is left to test.
+    They come from the source `config.validate_on`, of whose tracks the shares are; without one from all tracks. Where
+    there is a Scenario B, the test's domain, they come from it alone. Plates are drawn by a hash of their text, so the
+    order of tracks does not matter; with `config.stratify` every fold has about the same shares of lengths, first
+    characters and background colours. A held-out text leaves every scenario's and source's training tracks. `held_out`
+    gives the texts of an earlier phase's folds, which are reused as they are. Where this data set has none of a fold's
+    texts, that fold is drawn anew; where it has none of all (it is another one), the earlier folds play no part. With
+    `train_on_all`, `train` is everything, the folds too, and nothing is left to test.
 
     At most half of the candidates are held out, so that a small Scenario B is not lost to training, unless the plates
     are so few that two folds need more. Raises InputError when there are too few plates for a training set and the
     folds, and for a test fold wanted of plates that an earlier phase may have trained on.
     """
-    if config.validate_on:
-        candidates = [track for track in tracks if track.source == config.validate_on]
-    else:
-        candidates = [track for track in tracks if track.scenario == "B"] or list(tracks)
+    own = [track for track in tracks if not config.validate_on or track.source == config.validate_on]
+    candidates = [track for track in own if track.scenario == "B"] or own
     sizes = Counter(map(_text, candidates))
     if held_out is None or not (sizes.keys() & frozenset().union(*held_out)):
         held_out = HeldOut(frozenset(), frozenset())
@@ -73,7 +72,7 @@ def split_tracks(tracks: Sequence[Track], config: SplitConfig, held_out: HeldOut
             fix="set it from the first phase on, or to 0",
         )
     test_share = 0.0 if config.train_on_all else config.test_share
-    folds = _draw(held_out, candidates, sizes, config, len(candidates) if config.validate_on else len(tracks))
+    folds = _draw(held_out, candidates, sizes, config, len(own))
     select, calibrate, test = (tuple(track for track in candidates if _text(track) in fold) for fold in folds)
     if config.train_on_all:
         train, test = tuple(tracks), ()

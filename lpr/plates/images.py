@@ -22,7 +22,7 @@ from .camera import photograph
 from .draw import Image, draw_plate, draw_plate_parameters, size_of, variant_of
 from .fonts import folder_faces
 from .hardness import Sizes, draw_track, level
-from .jobs import claim, make_all, store
+from .jobs import claim, digest, make_all, store
 from .scene import build_scene
 from .spec import check_drawing
 from .texts import Letters, Split, fresh_text, with_letters
@@ -79,6 +79,7 @@ def write_images(
         "split": split,
         "formats": [plate_format.name],
         "codec": "jpeg",
+        "drawings": digest([plate_format]),
         **({"letters": letters} if letters != "series" else {}),
         **({"fonts": list(folder_faces(fonts))} if fonts else {}),
     }

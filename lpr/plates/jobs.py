@@ -6,10 +6,11 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
+from hashlib import sha256
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ from rich.console import Console
 from rich.progress import track as track_progress
 
 from ..files import writable_folder, write_text
+from ..formats import PlateFormat
 from ..types import InputError
 
 Job = TypeVar("Job")
@@ -32,6 +34,12 @@ _FEW = 48
 PARTIAL = ".partial"
 
 
+def digest(formats: Iterable[PlateFormat]) -> str:
+    """Of what formats look like and which texts they have: another drawing under the same name is another set."""
+    found = [(one.name, one.templates, one.prior, one.drawing) for one in formats]
+    return sha256(json.dumps(found, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
 def claim(out: Path, arguments: dict[str, Any]) -> None:
     """Make `out` ours, or refuse it: a folder with other content or of another call is never written into."""
     marker = out / "synth.json"
@@ -43,10 +51,11 @@ def claim(out: Path, arguments: dict[str, Any]) -> None:
         except (OSError, ValueError):
             before = None
         if isinstance(before, dict):
-            # Sets made before there was a choice of codec do not name theirs.
-            before = {"codec": "jpeg", **before}
+            # Sets made before there was a choice of codec, or before the drawings were noted, do not name theirs.
+            before = {"codec": "jpeg", "drawings": arguments["drawings"], **before}
         if before != arguments:
-            changed = [key for key in arguments if not isinstance(before, dict) or before.get(key) != arguments[key]]
+            every = {**arguments, **before} if isinstance(before, dict) else {}
+            changed = [key for key in every if before.get(key) != arguments.get(key)]
             raise InputError(
                 f"was made with other arguments ({', '.join(changed) or 'unreadable synth.json'})",
                 where=out,

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
+
 from ..formats import PlateFormat, allowed
 from ..types import InputError
-from .draw import fits, variant_of
+from .draw import draw_plate, draw_plate_parameters, fits, variant_of
 from .fonts import check_faces, folder_faces
 
 #: Sizes of plates that can be meant, mm: from a small numbered picture to a lorry's sign.
 _SMALLEST, _LARGEST = 16, 1000
+#: Plates of each template that are drawn before a set is begun.
+_REHEARSALS = 4
 
 _KNOWN = {
     "age", "area_mm", "badges", "band", "banner", "border", "centres_mm", "character_mm", "colours", "corner_mm",
@@ -35,6 +41,9 @@ def check_drawing(plate_format: PlateFormat, fonts: Path | None = None) -> None:
     variants = spec.get("variants", {"": {}})
     if not isinstance(variants, Mapping) or not variants:
         raise check.error("variants", "must hold one `name: {weight: ..}` or more")
+    for name, variant in variants.items():
+        if not isinstance(variant, Mapping) or not isinstance(variant.get("template", ""), str):
+            raise check.error("variants", f"{name} must hold `name: value` lines, its template a text")
     lacking = [
         t
         for t in plate_format.templates
@@ -52,6 +61,23 @@ def check_drawing(plate_format: PlateFormat, fonts: Path | None = None) -> None:
         not isinstance(weights, list) or len(weights) != len(plate_format.templates) or not _numbers(weights, 0)
     ):
         raise check.error("template_weights", f"needs {len(plate_format.templates)} numbers, one a template")
+    _rehearse(check, plate_format, fonts)
+
+
+def _rehearse(check: _Check, plate_format: PlateFormat, fonts: Path | None) -> None:
+    """Draw a few plates of every template: what no check above has thought of is said before a set is begun."""
+    for seed, template in product(range(_REHEARSALS), plate_format.templates):
+        text, rng = _example(template), np.random.default_rng(seed)
+        try:
+            draw_plate(plate_format, text, draw_plate_parameters(rng, plate_format, text, fonts), fonts)
+        # Whatever a value of a wrong type brings about, in numpy and OpenCV too.
+        except (AttributeError, ArithmeticError, LookupError, TypeError, ValueError, cv2.error) as error:
+            said = " ".join(str(error).split())
+            raise InputError(
+                f"cannot be drawn: `drawing` lacks or misspells something ({type(error).__name__}: {said:.120})",
+                where=check.where("drawing"),
+                fix="compare it with configs/formats/brazilian.yaml",
+            ) from error
 
 
 class _Check:

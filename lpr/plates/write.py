@@ -26,7 +26,7 @@ from .codec import check_codec
 from .draw import PlateDraws, draw_plate, draw_plate_parameters, record, size_of
 from .fonts import folder_faces
 from .hardness import FrameDraws, TrackDraws, draw_track, level
-from .jobs import claim, make_all, store
+from .jobs import claim, digest, make_all, store
 from .scene import build_scene
 from .spec import check_drawing
 from .texts import Letters, Split, TrackPlan, plan_tracks, with_letters
@@ -90,6 +90,7 @@ def write_tracks(
         "split": split,
         "formats": list(formats),
         "codec": codec,
+        "drawings": digest(specs.values()),
         **({"letters": letters} if letters != "series" else {}),
         **({"fonts": list(folder_faces(fonts))} if fonts else {}),
     }

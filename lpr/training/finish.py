@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import torch
 
@@ -31,7 +32,9 @@ def finish(
     """Store a calibration fitted on the calibrate fold in the best checkpoint, and write val_predictions.jsonl.
 
     The select fold chose the checkpoint, so its scores flatter; the calibrate fold's do not, and its are printed.
+    Where the folds were trained on (`split.train_on_all`), their readings tell nothing: there is no calibration then.
     """
+    held_out = split.held_out()
     best = checkpoint.load(run.best, device)
     tracks = (*split.select, *split.calibrate)
     read = read_posteriors(best.model, tracks, config)
@@ -41,19 +44,29 @@ def finish(
     formats = load_formats(config.read.formats)
     weighed = [weigh_track(posteriors, config.read, formats) for posteriors, _ in read[len(split.select) :]]
     raw = [prediction for prediction, _ in weighed]
-    calibration = fit(
-        [evidence for _, evidence in weighed],
-        [p.text == t.text for p, t in zip(raw, split.calibrate, strict=True)],
-        method_name(config.read),
-    )
     scores = score(raw, split.calibrate)
-    figures = {**best.figures, "calibrate": {"tracks": scores.tracks, **scores.shares()}}
-    extra = {"split": split.held_out().to_dict(), "figures": figures, "calibration": calibration.to_dict()}
+    figures, calibration = best.figures, None
+    extra: dict[str, Any] = {"split": held_out.to_dict()}
+    if held_out.calibrate:
+        calibration = fit(
+            [evidence for _, evidence in weighed],
+            [p.text == t.text for p, t in zip(raw, split.calibrate, strict=True)],
+            method_name(config.read),
+        )
+        figures = {**figures, "calibrate": {"tracks": scores.tracks, **scores.shares()}}
+        extra["calibration"] = calibration.to_dict()
+    extra["figures"] = figures
     model_hash = checkpoint.save(run.best, best.model, config, extra)
 
-    audit = {**audit_record(model_hash, str(run.best), config), "calibrated": True}
+    audit = {**audit_record(model_hash, str(run.best), config), "calibrated": calibration is not None}
     lines = [json.dumps(to_record(p, audit), ensure_ascii=False) for p in decode_all(read, config, calibration)]
     write_text(run.predictions, "\n".join(lines) + "\n")
+    if calibration is None:
+        display.line(
+            f"last checkpoint, epoch {figures['epoch']}: trained on all plates, so none here tells how well it reads "
+            "or how sure to be: python -m lpr.calibrate fits its confidence on other tracks"
+        )
+        return
     display.line(
         f"best checkpoint, epoch {figures['epoch']}: on {scores.tracks} tracks that it was not chosen by: exact "
         f"{scores.exact:.1%} (single frame {scores.exact_single:.1%}), characters {scores.characters:.1%}"

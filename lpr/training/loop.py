@@ -76,12 +76,14 @@ def _begin(config: Config, data: Sources, run: RunFolder, resume: bool, lock: Ex
         torch.set_num_threads(config.train.threads)
     torch.manual_seed(config.train.seed)
     model = build_recogniser(config)
-    held_out = None
+    held_out: HeldOut | None = None
+    notes: list[str] = []
     if state is not None:
         held_out = HeldOut.from_dict(state["data"]["split"])
     elif config.train.init_from:
-        held_out = initialise(model, config)
+        held_out, notes = initialise(model, config)
     prepared = prepare(config, data, model, held_out)
+    prepared.notes.extend(notes)
     if state is not None and state["data"]["fingerprint"] != prepared.facts["fingerprint"]:
         raise InputError("is not the data that the run was started with", where=shown(data), fix="start a new run")
     # Channels last makes convolutions about 15 % faster on CPUs, and mixed precision on GPUs.
@@ -219,10 +221,12 @@ class _Loop:
     def end_within(self, reason: Reason) -> None:
         """Save in the middle of an epoch, and leave something to read with where the time is over."""
         self.save()
-        if reason == "time" and self.position.best is None:
-            # The next epoch's is kept in any case, as in a run without a limit.
+        if reason == "time":
             self.require_step(self.position.step)
-            self.write_best(self.validate()[0])
+            scores = self.validate()[0]
+            # It is not noted as the best so far: a run that goes on shall do what one without a limit does.
+            if self.position.best is None or scores.key > self.position.best or self.config.split.train_on_all:
+                self.write_best(scores)
 
     def train_epoch(self) -> Reason:
         """Run the rest of the current epoch; returns why it stopped before its end, or ""."""
@@ -377,9 +381,11 @@ class _Loop:
         self.save()
 
     def keep_best(self, scores: Scores) -> bool:
-        """Write the best checkpoint if `scores` beat all before."""
+        """Write the best checkpoint if `scores` beat all before; where nothing is held out, the last is the best."""
         position = self.position
         if position.best is not None and scores.key <= position.best:
+            if self.config.split.train_on_all:
+                self.write_best(scores)
             return False
         position.best = scores.key
         self.write_best(scores)
@@ -404,7 +410,7 @@ def mixed_precision(device: torch.device) -> torch.dtype | None:
     bfloat16 trains the `cpu` network 1.7 times as fast on a CPU that has it; emulated it would be slower than float32.
     """
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
         able = torch.cpu.get_capabilities()
         return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +12,7 @@ from ..formats import load_formats
 from ..model import checkpoint
 from ..model.recogniser import Recogniser
 from ..model.steps import step_table
-from ..types import InputError, Track
+from ..types import InputError
 from .run import fingerprint
 from .watch import label_notes
 
@@ -45,9 +44,7 @@ def prepare(config: Config, data: Sources, model: Recogniser, held_out: HeldOut 
     of bad ones, sources that the configuration does not fit, too few tracks, or nothing left to train on.
     """
     check_names(config, data)
-    found = read_sources(data, config, model.steps)
-    if model.slot_head is not None:
-        check_slots(found.tracks, model.slots)
+    found = read_sources(data, config, model.steps, None if model.slot_head is None else model.slots)
     split = split_tracks(found.tracks, config.split, held_out)
     wanted = [t for t in split.train if not config.data.scenarios or t.scenario in config.data.scenarios]
     shares = mix_shares(config, wanted)
@@ -78,19 +75,8 @@ def prepare(config: Config, data: Sources, model: Recogniser, held_out: HeldOut 
     return Prepared(split, {"split": split.held_out().to_dict(), "fingerprint": fingerprint(found.tracks)}, notes)
 
 
-def check_slots(tracks: Sequence[Track], slots: int) -> None:
-    """InputError naming the first track whose label is longer than the slot head."""
-    for track in tracks:
-        if track.text is not None and len(track.text) > slots:
-            raise InputError(
-                f"label {track.text} of track {track.id} has {len(track.text)} characters, the slot head {slots} slots",
-                where="read.formats",
-                fix="name a format that allows it, or --set model.slot_head=false",
-            )
-
-
-def initialise(model: Recogniser, config: Config) -> HeldOut | None:
-    """Copy the weights of `train.init_from` into `model`; returns the texts held out when they were trained.
+def initialise(model: Recogniser, config: Config) -> tuple[HeldOut | None, list[str]]:
+    """Copy the weights of `train.init_from` into `model`; returns the texts held out when they were trained, and notes.
 
     The training-only heads are taken over where both have them; blocks that the start lacks stay as they are drawn,
     which is the identity. InputError where alphabet or architecture differ.
@@ -122,4 +108,9 @@ def initialise(model: Recogniser, config: Config) -> HeldOut | None:
             fix="use the presets and settings of the run it comes from",
         )
     checkpoint.load_tensors(model, start.model.state_dict(), path, later_phase=True)
-    return start.split
+    notes = []
+    if start.config.split.train_on_all and not config.split.train_on_all:
+        notes.append(
+            f"WARNING: {path} was trained on all plates of its data: if they are these, validation knows them already"
+        )
+    return start.split, notes

@@ -80,7 +80,8 @@ class Stepper:
         scaler.update()
         if self.trained.average is not None:
             self.trained.average.update(model, number)
-        return figures
+        # An overflow that the scaler caught would make the epoch's mean infinite.
+        return figures | {"grad_norm": norm if math.isfinite(norm) else 0.0}
 
     def _gradients(self, batch: Mapping[str, Any], shares: Shares) -> tuple[Losses, bool]:
         """Forward and backward; returns the losses and whether the outputs are finite, as far as it matters."""
