@@ -42,7 +42,7 @@ def test_a_grown_network_starts_where_the_trained_one_stands(tmp_path: Path, set
     config = load_config(["cpu"], [*SMALL, *settings, f"train.init_from={path}"])
     torch.manual_seed(6)
     model = build_recogniser(config)
-    held_out = initialise(model, config)
+    held_out, _ = initialise(model, config)
     assert held_out is not None and held_out.select == {"A"}
     assert len(model.state_dict()) > len(before.state_dict())
     with torch.no_grad():
