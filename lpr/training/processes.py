@@ -131,6 +131,8 @@ def joined() -> Iterator[Processes]:
     dist.init_process_group("cpu:gloo,cuda:nccl" if processes.device.type == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield processes
+        # One that leaves while another still talks to it can abort at its exit.
+        dist.barrier()
     except InputError:
         if not processes.is_first:
             sys.exit(1)
