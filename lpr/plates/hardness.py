@@ -101,7 +101,7 @@ LEVELS = {
     ),
     # Photographs by phone or gate camera, as in the folders of single plates: near, but at any angle.
     "photo": Hardness(
-        generator=6, edition=LATEST, worn=True,
+        generator=7, edition=LATEST, worn=True,
         blur_px=(0.3, 1.8), motion_px=(0.0, 2.0), noise=(0.001, 0.015), sharpen=(0.0, 1.5), halo_px=(0.8, 1.5),
         quality=(45, 95), native=(0.35, 1.1), dark=0.16, blown=0.05, night=0.0, rain=0.0, glare=0.05,
         jump_stops=0.0, jump_share=0.0, tilt_deg=1.0, shift_px=2.0, ghost=0.0, ghost_px=0.0, yaw_deg=40, roll_deg=8,
