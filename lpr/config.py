@@ -97,6 +97,13 @@ class DataConfig(Section):
         "both", description="HR frames in training: as they are, degraded to LR, both (chosen per sample), or none"
     )
     hr_share: float = Field(0.3, ge=0, le=1, description="share of a training epoch's samples drawn from HR frames")
+    spoiled: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of tracks shown in an epoch without a whole plate (cut, covered, blank), to "
+        "spell nothing in; teaches what is no plate",
+    )
     strict: bool = Field(False, description="stop at the first problem")
     max_bad_labels: float = Field(0.05, ge=0, le=1, description="stop when a larger share of labels is unusable")
     workers: int = Field(1, ge=0, le=1024, description="loader processes; the samples do not depend on it")

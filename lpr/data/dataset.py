@@ -19,11 +19,12 @@ from .augment import Geometry, augment, degrade_hr, draw_geometry
 from .images import Image, preprocess, read_image
 from .labels import encode_label
 from .sources import mix_shares
+from .spoil import spoil
 
 SampleKind = Literal["lr", "hr", "hr_degraded"]
 
 # First words of the seeds, so that geometry and photometry never draw the same numbers.
-_GEOMETRY, _PHOTOMETRY, _LR_ORDER, _HR_ORDER, _CLEAN, _MIX = 1, 2, 3, 4, 5, 6
+_GEOMETRY, _PHOTOMETRY, _LR_ORDER, _HR_ORDER, _CLEAN, _MIX, _SPOIL = 1, 2, 3, 4, 5, 6, 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,8 @@ class FrameDataset(Dataset[Any]):
     "look", what the samples of one look have in common; and
     "sr_target" uint8 (C, 2H, 2W) for a degraded HR sample of a model with a super-resolution head, the same HR crop
     under the same geometry. A frame that cannot be read gives its Problem instead, which `collate` puts aside.
-    With `train` False nothing is augmented. Raises InputError for a label outside the model's alphabet.
+    A share `data.spoiled` of the tracks of an epoch is shown without a whole plate and with an empty target.
+    With `train` False nothing is augmented or spoiled. Raises InputError for a label outside the model's alphabet.
     """
 
     def __init__(self, tracks: Sequence[Track], config: Config, *, train: bool) -> None:
@@ -68,10 +70,14 @@ class FrameDataset(Dataset[Any]):
             image = read_image((track.lr if sample.kind == "lr" else track.hr)[sample.frame].path)
         except InputError as error:
             return error.problem
+        target = self.targets[sample.track]
+        rng = _generator(_SPOIL, *sample.seed[:3])
+        if self.train and rng.random() < self.config.data.spoiled:
+            image, target = spoil(image, rng, _generator(_SPOIL, *sample.seed, sample.frame)), target[:0]
         images = self._pictures(image, sample, self._strength(track))
         return {
             **{name: torch.from_numpy(array) for name, array in images.items()},
-            "target": self.targets[sample.track],
+            "target": target,
             "track": sample.track,
             "look": (sample.kind, sample.seed),
         }
