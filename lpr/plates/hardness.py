@@ -113,7 +113,7 @@ LEVELS = {
 # The competition's camera as we know it today; `hard` is frozen, typefaces included.
 LEVELS["road"] = replace(
     LEVELS["hard"], generator=5, edition=LATEST, noise=(0.001, 0.005), tilt_deg=0.45, shift_px=0.4, roll_deg=4.5,
-    near_blur=(0.75, 2.0),
+    near_blur=(0.7, 1.3),
 )  # fmt: skip
 # Cameras of other makes beside it, for training: less or no sharpening, more noise, coarser and finer files, tighter
 # and wider crops.
