@@ -68,7 +68,7 @@ def test_levels_for_training_draw_what_hard_draws_otherwise(tmp_path, level):
 
 
 def test_an_unknown_typeface_lists_the_known_ones():
-    with pytest.raises(InputError, match="engschrift, mandatory"):
+    with pytest.raises(InputError, match="engschrift, light, mandatory, narrow"):
         face("arial")
 
 

@@ -5,12 +5,12 @@ of the stroke's centre line: x 0 left to 1 right, y 0 top to 1 bottom. A `*` rou
 corner radius, `*0.5` with half of it; a final `z` closes the stroke. Ends that run out of the box (`-.3`, `1.3`)
 are cut off by the character's outer box, which makes the flat ends of stems and diagonals.
 
-Both faces were drawn by eye beside photographs of plates; nothing is traced from a font file.
+The faces were drawn by eye beside photographs of plates; nothing is traced from a font file.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import cv2
@@ -135,10 +135,9 @@ MANDATORY = Face(
     ),
 )  # fmt: skip
 
-# Mercosur plates (FE-Engschrift): one narrow width, forms made hard to forge into one another: J with a bar,
-# I and 1 with feet, 0 rounder and narrower than O, 6 and 9 with straight necks, open 4.
-ENGSCHRIFT = Face(
-    stroke=(0.128, 0.128, 0.110),
+# A plain narrow sans serif, as on many plates of other countries. The Mercosur typeface was drawn like this at first.
+NARROW = Face(
+    stroke=(0.128, 0.128, 0.128),
     radius=0.20,
     glyphs={
         "0": (0.49, ("0,.5 0,0*1.5 1,0*1.5 1,1*1.5 0,1*1.5 0,.5 z",)),
@@ -185,6 +184,25 @@ ENGSCHRIFT = Face(
             "J": (0.47, (".38,0 1,0 1,1*1.3 0,1*1.3 0,.74",)),
             "Q": (0.55, ("0,.5 0,0*.9 1,0*.9 1,1*.9 0,1*.9 0,.5 z", ".44,.64 1.16,1.22")),
         },
+        {   # 3 with a flat top, 8 of two rounds.
+            "3": (0.50, ("-.3,0 1,0*.3 .40,.40*.3 .62,.42*.4 1,.42*1.3 1,1*1.5 0,1*1.5 0,.77",)),
+            "8": (0.51, (".10,.22 .10,0*1.8 .90,0*1.8 .90,.45*1.8 .10,.45*1.8 .10,.22 z",
+                         "0,.72 0,.45*1.8 1,.45*1.8 1,1*1.8 0,1*1.8 0,.72 z")),
+        },
+    ),
+)  # fmt: skip
+
+# Thinner: black Argentine plates until 2016.
+LIGHT = replace(NARROW, stroke=(0.112, 0.112, 0.112))
+
+# Mercosur plates (FE-Engschrift): forms made hard to forge into one another, J with a bar, I and 1 with feet, open 4,
+# slits in 0, 9 and R.
+ENGSCHRIFT = Face(
+    stroke=(0.128, 0.128, 0.110),
+    radius=NARROW.radius,
+    glyphs=NARROW.glyphs,
+    revised=(
+        NARROW.revised[0],
         {   # Beside characters cut out of 28 photographs of Argentine plates: thin strokes, slits in 0, 9 and R, flat
             # tops, a high waist bar, slanted 1, 6, 7 and 9.
             "0": (0.54, ("1,.25 1,1*.45 0,1*.45 0,0*.45 .66,0 .90,.05",)),
@@ -218,7 +236,7 @@ ENGSCHRIFT = Face(
     ),
 )  # fmt: skip
 
-FACES = {"mandatory": MANDATORY, "engschrift": ENGSCHRIFT}
+FACES = {"mandatory": MANDATORY, "engschrift": ENGSCHRIFT, "narrow": NARROW, "light": LIGHT}
 
 
 def face(name: str, where: object = "") -> Face:
