@@ -3,10 +3,10 @@
 python scripts/forced_choice.py make --real REAL_TRACKS --synthetic DIR/Scenario-B --out CHOICE
 python scripts/forced_choice.py score CHOICE answers.txt
 
-`make` writes pages of numbered pairs, one strip of each pair real and the other synthetic, cut, enlarged and
-compressed alike, and beside the folder CHOICE_key.csv, which the judge must not open. A line of answers.txt is a
-number and the side that looks real: `7 left`. Each track is shown once: strips of one track are known again, and
-answers about them would count as one.
+`make` writes pages of numbered pairs, one strip of each pair real and the other synthetic, both plates of one layout, cut,
+enlarged and compressed alike, and beside the folder CHOICE_key.csv, which the judge must not open. A line of
+answers.txt is a number and the side that looks real: `7 left`. Each track is shown once: strips of one track are known
+again, and answers about them would count as one.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from sheet import track_folders
-
+from lpr.data.scan import scan
 from lpr.files import write_text
 from lpr.report.metrics import wilson
 
@@ -63,16 +62,27 @@ def _compress(image: NDArray[np.uint8]) -> Image:
     return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
 
 
+def shuffled(root: Path, rng: np.random.Generator) -> list[tuple[str, Path]]:
+    """The labelled tracks below `root` in random order: letters and digits of the plate as L and D, and the folder."""
+    tracks = [track for track in scan(root).tracks if track.text and track.lr]
+    layouts = ["".join("D" if c.isdigit() else "L" for c in track.text or "") for track in tracks]
+    return [(layouts[i], tracks[i].lr[0].path.parent) for i in rng.permutation(len(tracks))]
+
+
 def make(real: Path, synthetic: Path, out: Path, seed: int) -> None:
     """Write the pages and the key: a pair for every real track."""
     rng = np.random.default_rng(seed)
-    truly = track_folders(real, 10_000)
-    every = track_folders(synthetic, 10_000)
-    if not truly or len(every) < len(truly):
-        sys.exit(f"error: {len(truly)} real and {len(every)} synthetic tracks, needed: some, and as many")
-    pairs = [
-        (truly[i], every[j]) for i, j in zip(rng.permutation(len(truly)), rng.permutation(len(every)), strict=False)
-    ]
+    truly, every = shuffled(real, rng), shuffled(synthetic, rng)
+    pairs = []
+    for layout, folder in truly:
+        # Of the same layout: which kinds of plates are common in a set says nothing of how they are drawn.
+        match = next((other for other in every if other[0] == layout), None)
+        if match is None:
+            sys.exit(f"error: {synthetic} has too few tracks of {layout} plates for {folder.name}")
+        every.remove(match)
+        pairs.append((folder, match[1]))
+    if not pairs:
+        sys.exit(f"error: {real} has no tracks")
     out.mkdir(parents=True, exist_ok=True)
     key = io.StringIO()
     writer = csv.writer(key, lineterminator="\n")

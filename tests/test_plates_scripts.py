@@ -163,6 +163,10 @@ def test_the_pages_of_the_forced_choice_and_their_score(
     assert len(key) == 6 and {row[1] for row in key} == {"left", "right"}
     # Six real and six synthetic tracks, each shown once.
     assert all(len({row[i] for row in key}) == 6 for i in (2, 3))
+    layouts = {
+        track.id: "".join("D" if c.isdigit() else "L" for c in track.text or "") for track in scan(tracks).tracks
+    }
+    assert len(set(layouts.values())) == 2 and all(layouts[row[2]] == layouts[row[3]] for row in key)
     answers = tmp_path / "answers.txt"
     other = {"left": "right", "right": "left"}
     answers.write_text("".join(f"{row[0]} {row[1] if i < 4 else other[row[1]]}\n" for i, row in enumerate(key)))
