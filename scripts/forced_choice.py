@@ -3,8 +3,8 @@
 python scripts/forced_choice.py make --real REAL_TRACKS --synthetic DIR/Scenario-B --out CHOICE
 python scripts/forced_choice.py score CHOICE answers.txt
 
-`make` writes pages of numbered pairs, one strip of each pair real and the other synthetic, both plates of one layout, cut,
-enlarged and compressed alike, and beside the folder CHOICE_key.csv, which the judge must not open. A line of
+`make` writes pages of numbered pairs, one strip of each pair real and the other synthetic, both plates of one layout,
+cut, enlarged and compressed alike, and beside the folder CHOICE_key.csv, which the judge must not open. A line of
 answers.txt is a number and the side that looks real: `7 left`. Each track is shown once: strips of one track are known
 again, and answers about them would count as one.
 """
