@@ -13,8 +13,17 @@ Box = tuple[int, int, int, int]
 _LAMPS = ((150.0, 18, 20), (205.0, 40, 30), (215.0, 205, 195), (190.0, 110, 40))
 
 
-def draw_body(size: tuple[int, int], plate: Box, body: tuple[int, int, int], rng: np.random.Generator) -> Light:
-    """The car without its plate, float32 (H, W, 3) RGB in [0, 255], for a scene of `size` (width, height) mm."""
+def draw_body(
+    size: tuple[int, int],
+    plate: Box,
+    body: tuple[int, int, int],
+    rng: np.random.Generator,
+    details: np.random.Generator | None = None,
+) -> Light:
+    """The car without its plate, float32 (H, W, 3) RGB in [0, 255], for a scene of `size` (width, height) mm.
+
+    `details` draws what a crop still shows of it close to the plate; without, that is left out.
+    """
     width, height = size
     light = _panel(size, body, rng)
     _gaps(light, plate, rng)
@@ -30,6 +39,8 @@ def draw_body(size: tuple[int, int], plate: Box, body: tuple[int, int, int], rng
         _, y, _, h = plate
         low, high = y - int(rng.integers(4, 60)), y + h + int(rng.integers(4, 60))
         light[low:high] = rng.uniform(20, 110)
+    if details is not None:
+        _details(light, plate, details)
     _shade(light, plate, rng)
     texture = cv2.resize(rng.random((height // 14, width // 28), np.float32), size, interpolation=cv2.INTER_CUBIC)
     light *= 1 + (texture - 0.5)[:, :, None] * np.float32(rng.uniform(0.0, 0.12))
@@ -103,6 +114,28 @@ def _hollow(light: Light, plate: Box, rng: np.random.Generator) -> None:
     light[top:bottom, left:right] *= ramp[:, None, None]
     lip = (light[min(bottom + 4, light.shape[0] - 1), left] * rng.uniform(1.05, 1.6)).tolist()
     cv2.line(light, (left, bottom), (right, bottom), lip, int(rng.integers(2, 5)), cv2.LINE_AA)
+
+
+def _details(light: Light, plate: Box, rng: np.random.Generator) -> None:
+    """Clips, dents, reflections and the edges of lids and holders, within a finger's breadth of the plate."""
+    x, y, w, h = plate
+    if rng.random() < 0.5:
+        # Another tone from an edge on that runs close above or below.
+        rows = (
+            np.s_[: y - int(rng.integers(2, 18))] if rng.random() < 0.5 else np.s_[y + h + int(rng.integers(2, 18)) :]
+        )
+        light[rows] = light[rows] * np.float32(rng.choice([0.25, 0.5, 1.5, 2.2])) + np.float32(rng.uniform(0, 25))
+    for _ in range(int(rng.integers(0, 7))):
+        long, thick = int(rng.integers(4, 60)), int(rng.integers(4, 14))
+        away = int(rng.integers(2, 26))
+        if rng.random() < 0.6:
+            side = y - away if rng.random() < 0.5 else y + h + away
+            at, axes = (int(rng.integers(x - 30, x + w + 30)), side), (long, thick)
+        else:
+            side = x - away if rng.random() < 0.5 else x + w + away
+            at, axes = (side, int(rng.integers(y - 15, y + h + 15))), (thick, min(long, 35))
+        tone = light[at[1], at[0]] * rng.choice([0.15, 0.45, 1.7, 2.5]) + rng.choice([0.0, 0.0, 60.0])
+        cv2.ellipse(light, at, axes, float(rng.normal(0, 8)), 0, 360, tone.tolist(), -1, cv2.LINE_AA)
 
 
 def _shade(light: Light, plate: Box, rng: np.random.Generator) -> None:

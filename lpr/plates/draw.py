@@ -177,7 +177,8 @@ def _draw(
     if spec.get("rim", True):
         _rim(plate, spec["corner_mm"], ground)
     if band := spec.get("band"):
-        _band(plate, band)
+        # The country's name is a tab of light in far frames; on real plates it is seldom seen there.
+        _band(plate, band, np.random.default_rng([draws.texture, 3]).uniform(0.2, 0.8) if edition > 1 else 0.0)
     if banner := spec.get("banner"):
         x, y = banner["centre_mm"]
         _small_text(plate, draws.banner, x, y, banner["height_mm"], ink)
@@ -310,10 +311,13 @@ def _badges(plate: Image, badges: Sequence[Mapping[str, Any]], seed: int) -> Non
             _small_text(plate, number, x + w / 2, middle, min(h * 0.6 / rows, w * 0.5), np.array(colour, float))
 
 
-def _band(plate: Image, band: Mapping[str, Any]) -> None:
+def _band(plate: Image, band: Mapping[str, Any], fade: float) -> None:
+    """The upper edge with the country's name, which `fade` mixes with its ground, flag and emblem."""
     h, w = round(band["height_mm"]), plate.shape[1]
     cv2.rectangle(plate, (0, 0), (w - 1, h - 1), band["colour"], -1)
-    _small_text(plate, band["text"], w / 2, h * 0.48, band["text_mm"], np.array([200.0, 206, 216]))
+    text = np.array([200.0, 206, 216])
+    text += (np.array(band["colour"], float) - text) * fade
+    _small_text(plate, band["text"], w / 2, h * 0.48, band["text_mm"], text)
     if "flag_mm" not in band:
         return
     x, y, fw, fh = band["flag_mm"]

@@ -112,8 +112,8 @@ LEVELS = {
 }  # fmt: skip
 # The competition's camera as we know it today; `hard` is frozen, typefaces included.
 LEVELS["road"] = replace(
-    LEVELS["hard"], generator=5, edition=LATEST, noise=(0.001, 0.005), tilt_deg=0.45, shift_px=0.4, roll_deg=4.5,
-    near_blur=(0.7, 1.3),
+    LEVELS["hard"], generator=5, edition=LATEST, noise=(0.001, 0.005), tilt_deg=0.45, shift_px=0.55, roll_deg=4.5,
+    blur_px=(0.4, 0.9), exposure=(-0.8, 0.6), near_blur=(0.7, 1.8),
 )  # fmt: skip
 # Cameras of other makes beside it, for training: less or no sharpening, more noise, coarser and finer files, tighter
 # and wider crops.

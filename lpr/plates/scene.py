@@ -36,18 +36,20 @@ def build_scene(
     frame: bool,
     texture: int,
     worn: bool = False,
+    details: bool = False,
 ) -> Scene:
     """Put a plate (H, W, 3) with its outline (H, W) on a car of colour `body` (RGB).
 
     `shade` is the share of light that a shadow's edge across the scene takes away. `texture` seeds the shapes.
-    `worn` draws the car in detail (body.py) instead of a few bands.
+    `worn` draws the car in detail (body.py) instead of a few bands, `details` also what is close to the plate.
     """
     rng = np.random.default_rng(texture)
     mx, my = MARGIN_MM
     h, w = plate.shape[:2]
     height, width = h + 2 * my, w + 2 * mx
     if worn:
-        scene = draw_body((width, height), (mx, my, w, h), body, rng)
+        close = np.random.default_rng([texture, 2]) if details else None
+        scene = draw_body((width, height), (mx, my, w, h), body, rng, close)
         if night:
             scene *= np.float32(rng.uniform(0.35, 0.9))
     else:

@@ -140,6 +140,7 @@ def _write_track(job: _Job) -> None:
         frame=plate.frame,
         texture=plate.texture,
         worn=wear is not None,
+        details=level(job.hardness).edition > 1,
     )
     suffix = ".png" if job.plan.scenario == "A" else ".jpg"
     files: dict[str, bytes] = {}
