@@ -22,7 +22,7 @@ from typing import Any
 from . import cli
 from .config import Config, load_config, presets
 from .files import write_text
-from .types import InputError, UsageError
+from .types import InputError, TooDemanding, UsageError
 
 #: Values around those in use for CRNNs of this kind; a learning rate of 1e-2 needs clipping, which all presets have.
 GRID: dict[str, tuple[float, ...]] = {
@@ -110,10 +110,8 @@ def main(argv: Sequence[str]) -> int:
             if train(one, data, run) == "interrupted":
                 return 130
             figures = checkpoint.load(run).figures
-        except InputError as error:
-            # A rate too high or a batch too large is a result, too; what is wrong with the data stops the first trial.
-            if number == 1:
-                raise
+        except TooDemanding as error:
+            # A rate too high or a batch too large is a result, too; what is wrong with data or disk is none.
             failed = error.problem.what
             cli.console().print(f"failed: {failed}")
         select = figures["select"]

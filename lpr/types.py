@@ -102,6 +102,10 @@ class InputError(Exception):
         return text + (f"\n  {self.problem.fix}" if self.problem.fix else "")
 
 
+class TooDemanding(InputError):
+    """What the settings ask for cannot be had: the loss became no number, or the memory did not suffice."""
+
+
 class UsageError(InputError):
     """The command was called wrongly. Exit code 2."""
 

@@ -4,13 +4,15 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from data_samples import write_track
 from torch.utils.data import DataLoader
 
-from lpr.config import Config, load_config
+from lpr.config import Config, InputConfig, load_config
+from lpr.data import dataset
 from lpr.data.dataset import FrameDataset, Sample, collate, epoch_samples, init_worker
 from lpr.data.scan import scan
 from lpr.types import Frame, InputError, Problem, Track
@@ -192,3 +194,20 @@ def test_an_unreadable_frame_is_named_and_left_out(tmp_path: Path) -> None:
 def test_a_label_outside_the_alphabet_is_an_error_at_once(tracks: tuple[Track, ...]) -> None:
     with pytest.raises(InputError, match="'A'"):
         FrameDataset(tracks, config("model.alphabet=0123456789"), train=True)
+
+
+def test_rows_are_told_before_a_crop_is_turned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wide crop that augmentation turns by 15 degrees is taller, but still one row."""
+    cv2.imwrite(str(tmp_path / "AB12CD3456.png"), np.full((40, 100, 3), 128, np.uint8))
+    found = scan(tmp_path).tracks
+    settings = config("augment.strength=heavy", "input.two_rows_below=2.3", "model.slot_head=false")
+    original, seen = dataset.preprocess, []
+
+    def watched(image: np.ndarray, size: InputConfig, rows: bool) -> np.ndarray:
+        seen.append((dataset.has_two_rows(image, size), rows))
+        return original(image, size, rows)
+
+    monkeypatch.setattr(dataset, "preprocess", watched)
+    for draw in range(60):
+        FrameDataset(found, settings, train=True)[Sample(0, 0, "lr", (0, draw, 0, 0))]
+    assert any(turned for turned, _ in seen) and not any(rows for _, rows in seen)

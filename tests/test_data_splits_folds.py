@@ -192,3 +192,16 @@ def test_the_test_fold_travels_and_can_be_read_from_its_list(tmp_path: Path) -> 
     assert not found.problems
     assert {(t.frames, t.text) for t in found.tracks} == {(t.frames, t.text) for t in first.split.test}
     assert [t.text for t in read_truth(run.test_tracks)[0]] == [t.text for t in found.tracks]
+
+
+def test_texts_in_common_by_chance_do_not_make_the_folds() -> None:
+    config = SplitConfig(val_share=0.2)
+    earlier = split_tracks(make(2000), config).held_out()
+    # 300 other plates, of which two happen to have been held out.
+    common = [*sorted(earlier.select)[:1], *sorted(earlier.calibrate)[:1]]
+    mine = make(298, first=90_000) + [Track(text, (), text) for text in common]
+    split = split_tracks(mine, config, earlier)
+    assert len(split.select) == len(split.calibrate) == 30
+    # A part of the same data keeps its folds.
+    part = make(400)
+    assert texts(split_tracks(part, config, earlier).select) == earlier.select & texts(part)

@@ -65,6 +65,13 @@ def test_the_smallest_pictures(shape: tuple[int, int, int]) -> None:
         assert draw(np.full(shape, 90, np.uint8), seed).size
 
 
+def test_a_plate_is_not_laid_in_two_rows_where_such_plates_are_read() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (40, 100, 3), np.uint8)
+    noise = np.random.default_rng(1)
+    shapes = {spoil(image, np.random.default_rng(seed), noise, rows=False).shape for seed in range(200)}
+    assert (80, 50, 3) not in shapes and (40, 200, 3) in shapes
+
+
 def test_the_same_seeds_give_the_same_bytes_and_leave_the_picture_alone() -> None:
     image = np.random.default_rng(0).integers(0, 256, (20, 48, 3), np.uint8)
     before = image.copy()
@@ -85,6 +92,9 @@ def test_a_share_of_the_tracks_of_an_epoch_has_an_empty_target(tracks: tuple[Tra
         of.setdefault(sample.seed[:3], set()).add(spoiled)
     assert all(len(both) == 1 for both in of.values())
     assert all(len(item["target"]) for item in (FrameDataset(tracks, config, train=False)[s] for s in samples[:20]))
+    # Where plates of two rows are read, none is spoiled into one.
+    two = load_config(["phase1", "cpu"], ["data.spoiled=0.99", "input.two_rows_below=1.5", "data.hr_frames=none"])
+    assert all(len(FrameDataset(tracks, two, train=True)[sample]["target"]) == 0 for sample in samples[:5])
     # Without the setting, the same epoch has all its labels, and the pictures that were not spoiled are the same.
     plain = load_config(["phase1", "cpu"], ["data.hr_frames=none", "data.epoch_samples=60"])
     for sample, item, spoiled in zip(samples, items, empty, strict=True):
@@ -109,3 +119,6 @@ def test_an_empty_target_pulls_towards_blanks(tracks: tuple[Track, ...]) -> None
     assert logits.grad is not None and slots.grad is not None
     assert (logits.grad[empty][:, :, 0] < 0).all() and (logits.grad[empty][:, :, 1:] > 0).all()
     assert (slots.grad[empty][:, :, 0] < 0).all()
+    # An empty label weighs about as much as another one, not as much as its seven characters.
+    spoiled, labelled = (logits.grad[which].norm(dim=(1, 2)).mean() for which in (empty, ~empty))
+    assert 0.3 < spoiled / labelled < 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,9 @@ def test_a_country_of_ones_own_is_a_copied_file(tmp_path: Path) -> None:
     folders = list((tmp_path / "set").rglob("track_*"))
     assert len(folders) == 4
     assert {f.parent.name for f in folders} == {"Mars"}
+    # What the copy says of a first letter means nothing where its plates begin with a digit.
+    drawn = [json.loads((f / "annotations.json").read_text())["plate_text"] for f in folders]
+    assert all(load_format(str(own)).matches(plate) for plate in drawn)
 
 
 @pytest.mark.parametrize(
@@ -100,6 +104,12 @@ def test_a_country_of_ones_own_is_a_copied_file(tmp_path: Path) -> None:
         ("brazilian", "kinds: {dot: 0.75, dash: 0.1, gap: 0.15}", "sorts: {dot: 1}"),
         ("mercosur", "colour: [22, 44, 110]", "colour: blue"),
         ("mercosur", "text: BRASIL", "text: [1]"),
+        ("argentina", "  groups: kind\n", "  groups: kind\n  digits: {bounds: {-3: [1, 899]}}\n"),
+        ("argentina", "  groups: kind\n", "  groups: kind\n  template_weights: [0, 0]\n"),
+        ("argentina", "  groups: kind\n", "  groups: kind\n  first_letters: {ABCDEFGHIJKLMNOPQRSTUVWXYZ: 0.5}\n"),
+        ("brazilian", "  corner_mm: 12 ", "  digits: [1, 2]\n  corner_mm: 12 "),
+        ("brazilian", "  corner_mm: 12 ", "  badges: 3\n  corner_mm: 12 "),
+        ("brazilian", "  corner_mm: 12 ", "  badges: [5]\n  corner_mm: 12 "),
     ],
 )
 def test_what_cannot_be_drawn_is_said_before_a_set_is_begun(tmp_path: Path, name: str, old: str, new: str) -> None:

@@ -11,7 +11,7 @@ from training_case import TINY, make_data
 
 from lpr.config import Config, load_config
 from lpr.sweep import GRID, main, ranked, run_name, trials
-from lpr.types import InputError, UsageError
+from lpr.types import InputError, TooDemanding, UsageError
 
 
 def test_trials_begin_with_the_presets_and_repeat_nothing() -> None:
@@ -84,7 +84,7 @@ def test_a_trial_that_fails_is_a_row_and_other_terms_are_another_sweep(
     def train(config: Config, where: Path, run: Path) -> str:
         called.append(run.name)
         if len(called) == 2:
-            raise InputError("the loss is not finite")
+            raise TooDemanding("the loss is not finite")
         return trained(config, where, run)
 
     monkeypatch.setitem(GRID, "model.hidden", (8,))
@@ -98,3 +98,19 @@ def test_a_trial_that_fails_is_a_row_and_other_terms_are_another_sweep(
     assert main([*command, "--minutes", "0.002"]) == 0 and len(called) == 3
     with pytest.raises(InputError, match="a sweep with other presets"):
         main([*command, "--minutes", "0.003"])
+
+
+def test_a_full_disk_is_no_result_of_a_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lpr.training import loop
+
+    data, out = make_data(tmp_path / "data"), tmp_path / "sweep"
+
+    def train(config: Config, where: Path, run: Path) -> str:
+        raise InputError("cannot be written: No space left on device")
+
+    monkeypatch.setattr(loop, "train", train)
+    with pytest.raises(InputError, match="No space left"):
+        main(
+            ["--data", str(data), "--out", str(out), "--preset", "phase1", "cpu", "--set", *TINY, "--minutes", "0.002"]
+        )
+    assert not (out / "sweep.csv").exists()

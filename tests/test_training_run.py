@@ -254,6 +254,32 @@ def test_what_the_last_minutes_brought_is_kept(data: Path, tmp_path: Path, monke
         assert checkpoint.load(tmp_path / "next").figures["step"] == step_number
 
 
+def test_a_run_that_goes_on_forgets_what_its_last_minutes_brought(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    assert loop.train(_config("train.epochs=1", "train.schedule=constant"), data, run) == ""
+    settings = ["train.schedule=constant", f"train.init_from={run}", "train.lr=1e-12", "train.epochs=1"]
+    # The start, the middle of the epoch, which reads better, and its end, which reads worse than either.
+    found = iter([(1, 0), (1, 1), (0, 0)])
+    monkeypatch.setattr(loop.Scores, "key", property(lambda self: next(found)))
+    assert loop.train(_config(*settings, "train.max_minutes=1e-9"), data, tmp_path / "next") == "time"
+    assert checkpoint.load(tmp_path / "next").figures["step"] == 1
+    assert loop.train(_config(*settings), data, tmp_path / "next", resume=True) == ""
+    assert checkpoint.load(tmp_path / "next").figures["step"] == 0
+
+
+def test_a_run_on_all_plates_goes_on_with_its_folds(data: Path, tmp_path: Path) -> None:
+    run, later = tmp_path / "run", tmp_path / "later"
+    assert loop.train(_config("train.epochs=1", "split.val_share=0.4"), data, run) == ""
+    settings = ["split.train_on_all=true", "split.val_share=0.2", f"train.init_from={run}", "train.epochs=1"]
+    assert loop.train(_config(*settings, "train.max_minutes=1e-9"), data, later) == "time"
+    folds = read_state(later / "last.pt")["data"]["folds"]
+    assert HeldOut.from_dict(folds) == checkpoint.load(run).split
+    assert loop.train(_config(*settings), data, later, resume=True) == ""
+    assert read_state(later / "last.pt")["data"]["folds"] == folds
+
+
 def test_a_label_longer_than_the_slot_head_stays_out_of_training(tmp_path: Path) -> None:
     data = make_data(tmp_path / "data")
     labels = sorted(data.rglob("annotations.json"))

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from ..config import Config, StrengthName
 from ..types import InputError, Problem, Track
 from .augment import Geometry, augment, degrade_hr, draw_geometry
-from .images import Image, preprocess, read_image
+from .images import Image, has_two_rows, preprocess, read_image
 from .labels import encode_label
 from .sources import mix_shares
 from .spoil import spoil
@@ -73,7 +73,9 @@ class FrameDataset(Dataset[Any]):
         target = self.targets[sample.track]
         rng = _generator(_SPOIL, *sample.seed[:3])
         if self.train and rng.random() < self.config.data.spoiled:
-            image, target = spoil(image, rng, _generator(_SPOIL, *sample.seed, sample.frame)), target[:0]
+            noise = _generator(_SPOIL, *sample.seed, sample.frame)
+            # Where plates of two rows are read, a plate cut into two rows is one.
+            image, target = spoil(image, rng, noise, rows=not self.config.input.two_rows_below), target[:0]
         images = self._pictures(image, sample, self._strength(track))
         return {
             **{name: torch.from_numpy(array) for name, array in images.items()},
@@ -88,17 +90,19 @@ class FrameDataset(Dataset[Any]):
 
     def _pictures(self, image: Image, sample: Sample, strength: StrengthName) -> dict[str, Image]:
         config = self.config.input
+        # Of the crop as it is: turned, it is taller.
+        two_rows = has_two_rows(image, config)
         geometry = draw_geometry(_generator(_GEOMETRY, *sample.seed[:3]), strength)
         rng = _generator(_PHOTOMETRY, *sample.seed, sample.frame, sample.kind != "lr")
         if sample.kind != "hr_degraded":
-            return {"image": preprocess(augment(image, geometry, rng, strength), config)}
+            return {"image": preprocess(augment(image, geometry, rng, strength), config, two_rows)}
         image = augment(image, geometry, rng, "none")
         low = degrade_hr(image, rng)
         if not self.super_resolution:
-            return {"image": preprocess(augment(low, Geometry(), rng, strength), config)}
+            return {"image": preprocess(augment(low, Geometry(), rng, strength), config, two_rows)}
         # The target is the same moment in the same light: a change of light here would have to be guessed back.
         double = config.model_copy(update={"height": 2 * config.height, "width": 2 * config.width})
-        return {"image": preprocess(low, config), "sr_target": preprocess(image, double)}
+        return {"image": preprocess(low, config, two_rows), "sr_target": preprocess(image, double, two_rows)}
 
 
 def init_worker(worker: int = 0) -> None:

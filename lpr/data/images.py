@@ -117,18 +117,18 @@ def decode_image(data: bytes, path: Path | str) -> Image:
     return as_image(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
 
 
-def preprocess(image: Image, config: InputConfig) -> Image:
+def preprocess(image: Image, config: InputConfig, two_rows: bool | None = None) -> Image:
     """Bring a crop to the network's input: grey or RGB, optional equalisation, two rows side by side, then resizing.
 
     uint8 (H, W, 3) RGB of any size -> uint8 (C, config.height, config.width), C = config.channels, contiguous. The
     aspect ratio is not kept: plates of one format have one aspect, and every column counts at 6 px a character. Where
-    W / H is below `config.two_rows_below`, see `side_by_side`.
+    W / H is below `config.two_rows_below`, see `side_by_side`; `two_rows` says so of a crop that has been turned since.
     """
     grey = config.channels == 1
     picture: Any = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if grey else image
     if config.equalize:
         picture = cv2.equalizeHist(picture) if grey else _equalize_luminance(picture)
-    if picture.shape[1] < config.two_rows_below * picture.shape[0]:
+    if has_two_rows(image, config) if two_rows is None else two_rows:
         picture = side_by_side(picture)
     height, width = picture.shape[:2]
     # AREA averages and so does not alias when shrinking; when growing it would repeat pixels.
@@ -138,6 +138,11 @@ def preprocess(image: Image, config: InputConfig) -> Image:
     )
     # (H, W) -> (1, H, W) or (H, W, 3) -> (3, H, W)
     return as_image(picture[None] if grey else np.ascontiguousarray(picture.transpose(2, 0, 1)))
+
+
+def has_two_rows(image: Image, config: InputConfig) -> bool:
+    """Whether a crop, uint8 (H, W, ...), is taken for one of a plate of two rows."""
+    return bool(image.shape[1] < config.two_rows_below * image.shape[0])
 
 
 def side_by_side(image: Image) -> Image:

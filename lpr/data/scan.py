@@ -41,12 +41,14 @@ class Scan:
 
 @dataclass(slots=True)
 class _Folder:
-    """One folder as the walk found it; names are sorted. `named`: a label list names the folder, not its images."""
+    """One folder as the walk found it; names are sorted. `annotations`: name of that file, in its own case. `named`: a
+    label list names the folder, not its images.
+    """
 
     path: str
     images: list[str] = field(default_factory=list)
     lists: list[str] = field(default_factory=list)
-    annotated: bool = False
+    annotations: str = ""
     named: bool = False
     has_folders: bool = False
 
@@ -56,7 +58,7 @@ class _Folder:
         if self.has_folders and not self.images:
             return False
         return (
-            self.annotated
+            bool(self.annotations)
             or self.named
             or _TRACK_FOLDER.match(os.path.basename(self.path)) is not None
             # HR34 is a plate of Haryana too: among pictures named by their label it stays one.
@@ -131,7 +133,7 @@ def _walk(root: str) -> tuple[list[_Folder], list[Problem]]:
                     if lower.endswith(_READ):
                         folder.images.append(name)
                     elif lower == ANNOTATIONS:
-                        folder.annotated = True
+                        folder.annotations = name
                     elif is_label_list(lower):
                         folder.lists.append(name)
                     elif lower.endswith(_NOT_READ):
@@ -202,11 +204,13 @@ def _add_listed_files(folders: list[_Folder], rows: Mapping[str, Row], problems:
         if os.path.isdir(path):
             # The folder of a track, as review.csv and pseudo_labels.csv name it.
             try:
-                names = sorted(name for name in os.listdir(path) if name.lower().endswith(_READ))
+                listed = os.listdir(path)
             except OSError as error:
                 problems.append(Problem(row.at, f"{path} cannot be read: {error.strerror}", severity="error"))
                 continue
-            folders.append(_Folder(path, names, annotated=os.path.isfile(os.path.join(path, ANNOTATIONS)), named=True))
+            names = sorted(name for name in listed if name.lower().endswith(_READ))
+            annotations = next((name for name in listed if name.lower() == ANNOTATIONS), "")
+            folders.append(_Folder(path, names, annotations=annotations, named=True))
         elif os.path.isfile(path):
             extra[os.path.dirname(path)].append(os.path.basename(path))
         else:
@@ -237,7 +241,7 @@ class _Builder:
         self._track_paths = {folder.path for folder in tracks}
         # What lies beside a track folder is one too, even if empty, and is expected to be annotated like it.
         self._track_parents = {os.path.dirname(path) for path in self._track_paths}
-        self._annotated_parents = {os.path.dirname(folder.path) for folder in tracks if folder.annotated}
+        self._annotated_parents = {os.path.dirname(folder.path) for folder in tracks if folder.annotations}
         self._by_part: dict[str, tuple[str | None, str | None]] = {}
 
     def add(self, folder: _Folder) -> None:
@@ -267,8 +271,8 @@ class _Builder:
             layout = row.layout
         raw, label_at = (row.text, row.at) if row is not None else (None, "")
         corners: Mapping[str, Corners] = {}
-        if folder.annotated:
-            at = os.path.join(folder.path, ANNOTATIONS)
+        if folder.annotations:
+            at = os.path.join(folder.path, folder.annotations)
             annotation = read_annotation(at)
             self._problems.extend(annotation.problems)
             layout, corners = annotation.layout or layout, annotation.corners

@@ -39,10 +39,14 @@ class Split:
     calibrate: tuple[Track, ...]
     test: tuple[Track, ...] = ()
 
+    def folds(self) -> HeldOut:
+        """The texts of the folds, trained on (`train_on_all`) or not: for the same run to go on with."""
+        return HeldOut(*(frozenset(map(_text, fold)) for fold in (self.select, self.calibrate, self.test)))
+
     def held_out(self) -> HeldOut:
         """The texts of the folds that are not trained on, for a later phase to reuse; with `train_on_all` none."""
         trained = frozenset(map(_text, self.train))
-        return HeldOut(*(frozenset(map(_text, fold)) - trained for fold in (self.select, self.calibrate, self.test)))
+        return HeldOut(*(fold - trained for fold in self.folds()))
 
 
 def split_tracks(tracks: Sequence[Track], config: SplitConfig, held_out: HeldOut | None = None) -> Split:
@@ -53,8 +57,8 @@ def split_tracks(tracks: Sequence[Track], config: SplitConfig, held_out: HeldOut
     order of tracks does not matter; with `config.stratify` every fold has about the same shares of lengths, first
     characters and background colours. A held-out text leaves every scenario's and source's training tracks. `held_out`
     gives the texts of an earlier phase's folds, which are reused as they are. Where this data set has none of a fold's
-    texts, that fold is drawn anew; where it has none of all (it is another one), the earlier folds play no part. With
-    `train_on_all`, `train` is everything, the folds too, and nothing is left to test.
+    texts, that fold is drawn anew; where it has none of all, or hardly any (it is another one), the earlier folds play
+    no part. With `train_on_all`, `train` is everything, the folds too, and nothing is left to test.
 
     At most half of the candidates are held out, so that a small Scenario B is not lost to training, unless the plates
     are so few that two folds need more. Raises InputError when there are too few plates for a training set and the
@@ -63,7 +67,7 @@ def split_tracks(tracks: Sequence[Track], config: SplitConfig, held_out: HeldOut
     own = [track for track in tracks if not config.validate_on or track.source == config.validate_on]
     candidates = [track for track in own if track.scenario == "B"] or own
     sizes = Counter(map(_text, candidates))
-    if held_out is None or not (sizes.keys() & frozenset().union(*held_out)):
+    if held_out is None or _are_other_data(held_out, sizes, config.val_share * len(own)):
         held_out = HeldOut(frozenset(), frozenset())
     elif config.test_share and not config.train_on_all and not sizes.keys() & held_out.test:
         raise InputError(
@@ -86,6 +90,13 @@ def split_tracks(tracks: Sequence[Track], config: SplitConfig, held_out: HeldOut
             fix="add tracks with other plates, or raise split.val_share" + (" or split.test_share" * bool(test_share)),
         )
     return Split(train, select, calibrate, test)
+
+
+def _are_other_data(held_out: HeldOut, sizes: Counter[str], wanted: float) -> bool:
+    """Whether these data (`sizes`: tracks by text) have no text of the earlier folds, or as few as chance may bring."""
+    earlier = frozenset().union(*held_out)
+    common = sizes.keys() & earlier
+    return len(common) <= len(earlier) / 20 and sum(sizes[text] for text in common) <= wanted / 4
 
 
 def _draw(

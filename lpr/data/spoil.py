@@ -18,18 +18,18 @@ KINDS = {"cut": 0.35, "covered": 0.25, "rows": 0.15, "halved": 0.1, "twice": 0.0
 KEPT_WIDTH, KEPT_HEIGHT = (0.3, 0.6), (0.35, 0.5)
 
 
-def spoil(image: Image, rng: np.random.Generator, frame: np.random.Generator) -> Image:
+def spoil(image: Image, rng: np.random.Generator, frame: np.random.Generator, *, rows: bool = True) -> Image:
     """What is left of a plate's crop; uint8 (H, W, 3) to uint8 (h, w, 3), at least 1x1.
 
     `rng` draws what happens to all frames of a track, `frame` the noise of one. Cut: a part of the width. Covered: the
     rest of the width in one colour. Rows: its halves one above the other. Halved: the upper or lower part. Twice: side
-    by side. Blank: nothing but light and noise.
+    by side. Blank: nothing but light and noise. Without `rows`, it is cut where it would have been laid in two.
     """
     kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
     height, width = image.shape[:2]
     kept = max(1, round(rng.uniform(*KEPT_WIDTH) * width))
     start = int(rng.integers(width - kept + 1))
-    if kind == "cut":
+    if kind == "cut" or (kind == "rows" and not rows):
         return image[:, start : start + kept]
     if kind == "covered":
         covered = image.copy()

@@ -15,6 +15,7 @@ from ..formats import PlateFormat, allowed
 from ..types import InputError
 from .draw import draw_plate, draw_plate_parameters, fits, variant_of
 from .fonts import check_faces, folder_faces
+from .texts import sample_text
 
 #: Sizes of plates that can be meant, mm: from a small numbered picture to a lorry's sign.
 _SMALLEST, _LARGEST = 16, 1000
@@ -35,6 +36,19 @@ def check_drawing(plate_format: PlateFormat, fonts: Path | None = None) -> None:
     `fonts` is a folder of typefaces that takes the place of the format's own.
     """
     check = _Check(plate_format)
+    try:
+        _check_all(check, plate_format, fonts)
+    # Whatever a value of a wrong type brings about, in numpy and OpenCV too.
+    except (AttributeError, ArithmeticError, LookupError, TypeError, ValueError, cv2.error) as error:
+        said = " ".join(str(error).split())
+        raise InputError(
+            f"cannot be drawn: `drawing` lacks or misspells something ({type(error).__name__}: {said:.120})",
+            where=check.where("drawing"),
+            fix="compare it with configs/formats/brazilian.yaml",
+        ) from error
+
+
+def _check_all(check: _Check, plate_format: PlateFormat, fonts: Path | None) -> None:
     spec = plate_format.drawing
     if not spec:
         raise check.error("drawing", "is missing: the format can be read, but not drawn")
@@ -68,16 +82,10 @@ def _rehearse(check: _Check, plate_format: PlateFormat, fonts: Path | None) -> N
     """Draw a few plates of every template: what no check above has thought of is said before a set is begun."""
     for seed, template in product(range(_REHEARSALS), plate_format.templates):
         text, rng = _example(template), np.random.default_rng(seed)
-        try:
-            draw_plate(plate_format, text, draw_plate_parameters(rng, plate_format, text, fonts), fonts)
-        # Whatever a value of a wrong type brings about, in numpy and OpenCV too.
-        except (AttributeError, ArithmeticError, LookupError, TypeError, ValueError, cv2.error) as error:
-            said = " ".join(str(error).split())
-            raise InputError(
-                f"cannot be drawn: `drawing` lacks or misspells something ({type(error).__name__}: {said:.120})",
-                where=check.where("drawing"),
-                fix="compare it with configs/formats/brazilian.yaml",
-            ) from error
+        drawn = sample_text(rng, plate_format)
+        if not plate_format.matches(drawn):
+            raise check.error("digits", f"gives texts that obey no template, such as {drawn}")
+        draw_plate(plate_format, text, draw_plate_parameters(rng, plate_format, text, fonts), fonts)
 
 
 class _Check:

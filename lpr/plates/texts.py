@@ -99,7 +99,11 @@ def _character(rng: np.random.Generator, characters: str, favoured: Mapping[str,
     """Uniform among the groups of `favoured` with their probabilities, else among all others."""
     draw = rng.random()
     rest = characters
-    for group, probability in favoured.items():
+    for wanted, probability in favoured.items():
+        # A format's first letter means nothing where a template begins with a digit.
+        group = "".join(c for c in wanted if c in characters)
+        if not group:
+            continue
         draw -= probability
         if draw < 0:
             return group[int(rng.integers(len(group)))]

@@ -79,7 +79,7 @@ def _begin(config: Config, data: Sources, run: RunFolder, resume: bool, lock: Ex
     held_out: HeldOut | None = None
     notes: list[str] = []
     if state is not None:
-        held_out = HeldOut.from_dict(state["data"]["split"])
+        held_out = HeldOut.from_dict(state["data"].get("folds", state["data"]["split"]))
     elif config.train.init_from:
         held_out, notes = initialise(model, config)
     prepared = prepare(config, data, model, held_out)
@@ -119,6 +119,7 @@ def _begin(config: Config, data: Sources, run: RunFolder, resume: bool, lock: Ex
             run.create(config, prepared.facts["split"])
             save_state(run.last, position, trained, config, prepared.facts, group.count)
         else:
+            run.restore_best()
             run.require_best(position.best is not None)
             run.write_split(prepared.facts["split"])
             run.cut_log(position.logged)
@@ -226,6 +227,7 @@ class _Loop:
             scores = self.validate()[0]
             # It is not noted as the best so far: a run that goes on shall do what one without a limit does.
             if self.position.best is None or scores.key > self.position.best or self.config.split.train_on_all:
+                self.run.set_best_aside()
                 self.write_best(scores)
 
     def train_epoch(self) -> Reason:

@@ -17,6 +17,9 @@ from ..model.recogniser import TrainingOutputs
 
 BLANK = 0
 
+#: An empty label (data.spoiled) counts as one of so many characters, or it would weigh as much as seven of them.
+EMPTY_LENGTH = 7
+
 
 @dataclass(frozen=True, slots=True)
 class Shares:
@@ -60,15 +63,12 @@ def compute_losses(
     of N true, and its log-posteriors, float32 (N, T, C).
     """
     log_probs = outputs.logits.log_softmax(-1).transpose(0, 1)  # (B, T, C) -> (T, B, C)
-    steps = torch.full_like(target_lengths, log_probs.shape[0])
-    # zero_infinity: a label that no alignment can spell gives 0 and not infinity; the label check before
-    # training keeps such labels out, this is the last line for the gradient of a nearly impossible one.
-    ctc = functional.ctc_loss(log_probs, targets, steps, target_lengths, blank=BLANK, zero_infinity=True)
+    ctc = _ctc(log_probs, targets, target_lengths)
     alone = log_probs
     if outputs.alone is not None:
         # A frame must stay readable on its own: tracks of one frame are, and votes take frames alone.
         alone = outputs.alone.log_softmax(-1).transpose(0, 1)
-        ctc = (ctc + functional.ctc_loss(alone, targets, steps, target_lengths, blank=BLANK, zero_infinity=True)) / 2
+        ctc = (ctc + _ctc(alone, targets, target_lengths)) / 2
     ctc = ctc * shares.pictures
     slot = sr = teacher = torch.zeros((), device=ctc.device)
     if outputs.slot_logits is not None:
@@ -92,6 +92,17 @@ def compute_losses(
     if taught is not None:
         total = total + config.teacher_weight * teacher
     return Losses(total, ctc, slot, sr, teacher)
+
+
+def _ctc(log_probs: Tensor, targets: Tensor, target_lengths: Tensor) -> Tensor:
+    """Mean CTC loss of a character; log_probs float32 (T, B, C), else as for `compute_losses`."""
+    steps = torch.full_like(target_lengths, log_probs.shape[0])
+    # zero_infinity: a label that no alignment can spell gives 0 and not infinity; the label check before
+    # training keeps such labels out, this is the last line for the gradient of a nearly impossible one.
+    losses = functional.ctc_loss(
+        log_probs, targets, steps, target_lengths, blank=BLANK, reduction="none", zero_infinity=True
+    )
+    return (losses / target_lengths.masked_fill(target_lengths == 0, EMPTY_LENGTH)).mean()
 
 
 def slot_targets(targets: Tensor, target_lengths: Tensor, slots: int) -> Tensor:

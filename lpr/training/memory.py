@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from ..types import InputError
+from ..types import TooDemanding
 
 #: How torch's CPU allocator and its loader's processes say it; a GPU has an exception of its own.
 _WORDS = ("can't allocate memory", "not enough memory", "Cannot allocate memory", "bad allocation", "std::bad_alloc")
@@ -16,7 +16,7 @@ _WORKER = "DataLoader worker"
 
 @contextmanager
 def enough_memory(setting: str, size: int) -> Iterator[None]:
-    """Turn a failed allocation of the block, or the death of a loader's process, into an InputError.
+    """Turn a failed allocation of the block, or the death of a loader's process, into a TooDemanding error.
 
     setting: what decides how much memory is taken, now `size`, as "train.batch_size".
     """
@@ -27,13 +27,13 @@ def enough_memory(setting: str, size: int) -> Iterator[None]:
         smaller = f"--set {setting}={max(1, size // 2)}"
         if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(word in text for word in _WORDS):
             where = "GPU" if isinstance(error, torch.OutOfMemoryError) else "machine"
-            raise InputError(
+            raise TooDemanding(
                 f"the {where}'s memory does not suffice for {size} at once",
                 where=setting,
                 fix=f"{smaller}, a smaller input.width or model.hidden, or end what else uses the memory",
             ) from error
         if text.startswith(_WORKER):
-            raise InputError(
+            raise TooDemanding(
                 f"a loader process died, most likely for lack of memory: {text.splitlines()[0]}",
                 where="data.workers",
                 fix=f"--set data.workers=0, or {smaller}",

@@ -49,6 +49,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.best = path / "best" / checkpoint.FILE_NAME
+        self.earlier_best = path / "best" / f"earlier-{checkpoint.FILE_NAME}"
         self.last = path / state.FILE_NAME
         self.config = path / "config.yaml"
         self.split = path / "split.json"
@@ -83,6 +84,18 @@ class RunFolder:
             raise InputError(
                 "the best checkpoint of this run was deleted", where=self.best, fix="put it back, or start a new run"
             )
+
+    def set_best_aside(self) -> None:
+        """Keep the best checkpoint of a whole epoch, which one from within an epoch is about to replace."""
+        if self.best.is_file() and not self.earlier_best.is_file():
+            with writing(self.earlier_best):
+                self.best.replace(self.earlier_best)
+
+    def restore_best(self) -> None:
+        """Put back what was set aside: a run that goes on does what one without a stop does."""
+        if self.earlier_best.is_file():
+            with writing(self.best):
+                self.earlier_best.replace(self.best)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

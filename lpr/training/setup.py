@@ -72,7 +72,12 @@ def prepare(config: Config, data: Sources, model: Recogniser, held_out: HeldOut 
         f"{len(split.select)} to select by, {len(split.calibrate)} to calibrate"
         + (f", {len(split.test)} to test" if split.test else "")
     )
-    return Prepared(split, {"split": split.held_out().to_dict(), "fingerprint": fingerprint(found.tracks)}, notes)
+    facts = {
+        "split": split.held_out().to_dict(),
+        "folds": split.folds().to_dict(),
+        "fingerprint": fingerprint(found.tracks),
+    }
+    return Prepared(split, facts, notes)
 
 
 def initialise(model: Recogniser, config: Config) -> tuple[HeldOut | None, list[str]]:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ..config import Config
-from ..types import InputError, Track
+from ..types import InputError, TooDemanding, Track
 from .losses import Losses, Shares, compute_losses
 from .memory import enough_memory
 from .processes import Processes
@@ -31,7 +31,7 @@ class NotFinite(Exception):
         parts = ", ".join(f"{name} {self.figures[name]:g}" for name in FIGURES[1:])
         pairs = dict.fromkeys((track.id, track.text) for track in tracks)
         named = ", ".join(f"{track} ({text})" for track, text in pairs)
-        return InputError(
+        return TooDemanding(
             f"the loss is not finite at step {position.step + 1} (epoch {position.epoch + 1}, batch "
             f"{position.batch + 1}): {parts}; gradient norm {self.figures['grad_norm']:g}, learning rate {rate:g}; "
             f"{self.cause}. Tracks of the batch: {named}",
