@@ -140,7 +140,8 @@ def measured_rates(path: Path, configs: dict[str, Config]) -> dict[str, float]:
         with torch.autocast("cpu", amp_type, enabled=amp_type is not None):
             images = images.contiguous(memory_format=torch.channels_last)
             outputs = model.training_outputs(images, tracks=torch.arange(batch) // FRAMES)
-        labels, lengths = torch.ones(7 * batch, dtype=torch.long), torch.full((batch,), 7)
+        letters = min(7, model.slots)
+        labels, lengths = torch.ones(letters * batch, dtype=torch.long), torch.full((batch,), letters)
         optimizer.zero_grad(set_to_none=True)
         compute_losses(outputs, labels, lengths, None, config.train).total.backward()
         optimizer.step()

@@ -117,10 +117,14 @@ def _row(number: int, strips: list[Image]) -> Image:
 
 def score(folder: Path, answers: Path) -> None:
     """Print how many pairs were told apart; guessing gives half."""
+    if not key_of(folder).is_file():
+        sys.exit(f"error: {key_of(folder)}: no such file; `make` writes it beside the pages")
     with key_of(folder).open(encoding="utf-8", newline="") as file:
         key = {row["pair"]: row for row in csv.DictReader(file)}
     hits: dict[str, bool] = {}
     given: set[str] = set()
+    if not answers.is_file():
+        sys.exit(f"error: {answers}: no such file")
     for line in answers.read_text(encoding="utf-8").splitlines():
         if not line.strip():
             continue

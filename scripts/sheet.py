@@ -10,6 +10,7 @@ enlarged picture shows; without one they mean nothing.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +18,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from lpr import cli
+from lpr.data.images import read_image
+from lpr.files import atomic_path
+from lpr.types import InputError
 
 Image = NDArray[np.uint8]
 
@@ -32,6 +40,8 @@ _SCALE = {"lr": (48, 18), "hr": (130, 46)}
 def track_folders(root: Path, limit: int) -> list[Path]:
     """Folders below `root` that hold lr-001, at most `limit`, spread evenly over the tree."""
     found = sorted({path.parent for path in root.rglob("lr-001.*")})
+    if not found:
+        raise InputError("holds no lr-001 of a track", where=root, fix="name a folder of tracks of five frames")
     return [found[i] for i in np.linspace(0, len(found) - 1, min(limit, len(found))).astype(int)]
 
 
@@ -39,7 +49,7 @@ def strip(folder: Path, kind: str, *, recompress: bool) -> Image:
     """The five frames of one track side by side, uint8 (88, 1140, 3) BGR."""
     cells = [np.zeros((_CELL[1], _CELL[0], 3), np.uint8)] * 5
     for i, path in enumerate(sorted(folder.glob(f"{kind}-*"))[:5]):
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        image = read_image(path)[:, :, ::-1]
         cells[i] = np.asarray(cv2.resize(image, _CELL, interpolation=cv2.INTER_NEAREST), np.uint8)
     row = np.hstack(cells)
     if not recompress:
@@ -126,7 +136,7 @@ def table(real: Sequence[Path], synthetic: Sequence[Path], kind: str) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
+def main(argv: Sequence[str]) -> int:
     """Write the sheet (real tracks left, synthetic ones right) and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--real", type=Path, required=True)
@@ -134,13 +144,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--kind", choices=("lr", "hr"), default="lr")
     parser.add_argument("--tracks", type=int, default=9, help="rows of the sheet; the table takes up to 500 tracks")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     real = [strip(f, args.kind, recompress=False) for f in track_folders(args.real, args.tracks)]
     synthetic = [strip(f, args.kind, recompress=True) for f in track_folders(args.synthetic, args.tracks)]
     rows = [np.hstack([a, np.full((_CELL[1], 20, 3), 255, np.uint8), b]) for a, b in zip(real, synthetic, strict=False)]
-    cv2.imwrite(str(args.out), np.vstack(rows))
+    with atomic_path(args.out) as path:
+        path.write_bytes(cv2.imencode(args.out.suffix or ".png", np.vstack(rows))[1].tobytes())
     print(table(track_folders(args.real, 500), track_folders(args.synthetic, 500), args.kind))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main)
