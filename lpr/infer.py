@@ -136,6 +136,10 @@ def main(argv: Sequence[str]) -> int:
         f"{len(predictions)} tracks read in {seconds:.1f} s{rate}: "
         + ", ".join(f"{n} {name}" for name, n in formats.most_common())
     )
+    # What this reading does not write, an earlier one may have left: it would pass for this one's.
+    for name, wanted in (("pictures.png", args.pictures), ("pseudo_labels.csv", args.pseudo_labels)):
+        if not wanted:
+            (out / name).unlink(missing_ok=True)
     if args.pictures and source.tracks:
         _draw(source.tracks[: args.pictures], predictions, out / "pictures.png")
 

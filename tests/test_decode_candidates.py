@@ -358,3 +358,15 @@ def test_one_frame_is_ranked_as_n_best_ranks_it():
     listed = n_best(array, BRAZIL, ALPHABET, 5)
     register = Register([text for text, _ in listed.texts][::-1], ALPHABET)
     assert [register.text(i) for i, _ in register.rank([array], 5)] == [text for text, _ in listed.texts]
+
+
+@pytest.mark.parametrize("n", [40, 150])
+def test_many_candidates_are_those_that_a_wide_search_finds(n: int) -> None:
+    rng = np.random.default_rng(5)
+    for _ in range(3):
+        arrays = shifted_track("ABC1D23", rng, 6.0, 1, frames=3)
+        found = n_best_fused(arrays, BRAZIL, ALPHABET, n)
+        wide = n_best_fused(arrays, BRAZIL, ALPHABET, n, widths=(4000,))
+        assert len(found.texts) == n
+        # What was listed is as likely, place by place: nothing better was left out.
+        np.testing.assert_allclose([p for _, p in found.texts], [p for _, p in wide.texts], atol=1e-6)

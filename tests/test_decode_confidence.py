@@ -88,7 +88,7 @@ def test_a_track_without_a_sure_frame_is_no_plate():
     rng = np.random.default_rng(4)
     evidence = [Evidence(0.5, 1.0, 1.0, float(value)) for value in rng.exponential(1.0, 1000)]
     curve = fit(evidence, [True] * 1000)
-    assert curve.most_entropy == pytest.approx(np.log(100), rel=0.2)  # the 99th percentile
+    assert curve.most_entropy == pytest.approx(np.log(400), rel=0.2)  # all but a share of LOST
     assert Calibration.from_dict(curve.to_dict()) == curve
     confidences = [curve.apply(Evidence(0.5, 1.0, 1.0, value)) for value in (0.0, 3.0, 9.0)]
     assert confidences[0] == confidences[1] > NOT_A_PLATE >= confidences[2]
@@ -182,3 +182,12 @@ def test_calibrate_uses_the_held_out_folds_of_the_training_data_only():
     several = {str(n): f"ABC{n % 9}D23" for n in range(90)}
     choosing, rest = _folds(several, [None, None], several=True)
     assert choosing and rest and choosing | rest == several and not set(choosing.values()) & set(rest.values())
+
+
+def test_a_vote_of_all_frames_does_not_flatten_the_curve():
+    rng = np.random.default_rng(0)
+    agree = rng.choice([2, 3, 4, 5], 300, p=[0.1, 0.15, 0.25, 0.5])
+    share = {2: 0.2, 3: 0.6, 4: 0.8, 5: 0.98}
+    right = [bool(rng.random() < share[k]) for k in agree.tolist()]
+    fitted = fit([Evidence(k / 5) for k in agree.tolist()], right)
+    assert fitted.apply(Evidence(0.4)) < 0.4 < 0.6 < fitted.apply(Evidence(0.8)) < 0.95 < fitted.apply(Evidence(1.0))

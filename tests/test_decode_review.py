@@ -176,3 +176,15 @@ def test_check_compares_two_files_of_predictions(tmp_path, capsys):
         check.main([a, b, c])
     with pytest.raises(UsageError):
         check.main([str(tmp_path), str(tmp_path)])
+
+
+def test_links_to_a_store_are_named_where_they_lie(tmp_path):
+    import cv2
+
+    store, photos = tmp_path / "store", tmp_path / "photos"
+    for number, name in enumerate(("f3a9", "07bc")):
+        store.mkdir(exist_ok=True)
+        photos.mkdir(exist_ok=True)
+        cv2.imwrite(str(store / f"{name}.png"), np.full((20, 50, 3), 90, np.uint8))
+        (photos / f"{'ab'[number]}.png").symlink_to(store / f"{name}.png")
+    assert [track_path(track) for track in scan(photos).tracks] == [str(photos / "a.png"), str(photos / "b.png")]

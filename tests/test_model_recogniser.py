@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -149,3 +150,16 @@ def test_too_few_steps_for_the_formats_is_an_error_with_its_fix() -> None:
     assert "input.width=" in caught.value.problem.fix
     fixed = caught.value.problem.fix.split()[1]
     build_recogniser(_config(fixed))
+
+
+def test_many_frames_go_through_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lpr.model import inference
+
+    model = build_recogniser(load_config(["phase1", "cpu"], ["model.hidden=8"])).eval()
+    frames = np.random.default_rng(0).integers(0, 256, (7, 3, 32, 128), np.uint8)
+    stacks = [("a", frames[:5], [""] * 5), ("b", frames[5:], [""] * 2)]
+    whole = inference.posteriors_of(model, stacks, "AB")
+    monkeypatch.setattr(inference, "MOST_FRAMES", 3)
+    for one, other in zip(whole, inference.posteriors_of(model, stacks, "AB"), strict=True):
+        assert len(one.log_probs) == len(other.log_probs) and one.files == other.files
+        np.testing.assert_allclose(np.array(one.log_probs), np.array(other.log_probs), atol=1e-4)

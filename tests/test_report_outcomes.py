@@ -123,3 +123,10 @@ def test_a_label_list_and_a_table_of_a_spreadsheet_are_truth_too(tmp_path: Path)
     (tmp_path / "truth.csv").write_text("track_id;text;layout\na;ABC1234;Mercosur\n")
     (truth,), _ = read_truth(tmp_path / "truth.csv")
     assert (truth.id, truth.text, truth.layout) == ("a", "ABC1234", "mercosur")
+
+
+def test_what_is_no_plate_is_no_truth(tmp_path: Path) -> None:
+    (tmp_path / "truth.csv").write_text("track_id,text\na,ABC1234\nb,N/A\nc,?\nd,abc-1235\n")
+    truth, problems = read_truth(tmp_path / "truth.csv")
+    assert [track.id for track in truth] == ["a", "d"]
+    assert [problem.where for problem in problems] == ["b", "c"] and "'N/A', which is no plate" in problems[0].what

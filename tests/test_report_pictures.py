@@ -87,3 +87,8 @@ def test_a_name_of_another_encoding_is_its_readings_name(tmp_path: Path) -> None
     images, problems = read_lr_images(Track("t", (Frame(Path(os.fsdecode(path)), 1),), None))
     assert not problems and list(images) == [printable(os.fsdecode(b"pla\xe7a1.png"))]
     next(iter(images)).encode()
+
+
+def test_a_label_as_long_as_a_page_is_drawn_somehow() -> None:
+    assert track_picture(FRAMES, predicted("ABC1234"), "AB12" * 100).any()
+    assert track_picture(FRAMES, predicted("AB12" * 100)).any()

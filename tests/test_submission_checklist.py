@@ -88,6 +88,11 @@ def test_samples_without_a_frame_fail(ready, tmp_path, capsys):
         "--checkpoint", str(ready / "tiny.safetensors"),
     ])  # fmt: skip
     assert code == 1 and "[ ] inference tested on samples: track_0" in capsys.readouterr().out
+    # One blind track is a track of the test set like any other: its line carries confidence 0.
+    cv2.imwrite(str(tmp_path / "test" / "track_0" / "lr-001.png"), np.full((18, 44, 3), 90, np.uint8))
+    main([str(ready / "good.zip"), "--tracks", str(tmp_path / "test"), "--checkpoint", str(ready / "tiny.safetensors")])
+    said = capsys.readouterr().out
+    assert "[x] inference tested on samples" in said and "(no readable LR frame)" in said
 
 
 def test_the_checklist_needs_the_test_set(ready):

@@ -43,8 +43,9 @@ LEAST_SLOPE = 1e-3
 #: felt with a handful of tracks or a fold without a single error, gone with a few hundred tracks.
 RIDGE = 0.1
 
-#: Log-odds beyond this count as this: flat posteriors reach e^-92 for a plate of 7 at T = 32.
-MOST_LOGIT = 100.0
+#: Log-odds beyond these count as these: flat posteriors reach e^-92 for a plate of 7 at T = 32; a vote of all frames
+#: for one text has 1, which is as sure as a few hundred tracks can tell.
+LEAST_LOGIT, MOST_LOGIT = -100.0, 12.0
 
 #: A margin above this counts as this: e^12 is beyond what a few hundred tracks can tell apart.
 MOST_MARGIN = 12.0
@@ -300,7 +301,7 @@ def _isotonic(curve: Calibration, x: NDArray[np.float64], target: NDArray[np.flo
 
 def _logit(prob: NDArray[np.float64]) -> NDArray[np.float64]:
     with np.errstate(divide="ignore"):
-        logit: NDArray[np.float64] = np.clip(np.log(prob) - np.log1p(-prob), -MOST_LOGIT, MOST_LOGIT)
+        logit: NDArray[np.float64] = np.clip(np.log(prob) - np.log1p(-prob), LEAST_LOGIT, MOST_LOGIT)
     return logit
 
 

@@ -139,6 +139,9 @@ def search_tracks(
     weights: Sequence[Sequence[float]] | None = None,
 ) -> list[NBest]:
     """`n_best_tracks` over any set of texts, given as the edges of their trie."""
+    if n > WIDTHS[0]:
+        # The widths and when to give up were measured for a handful of plates: hundreds need as many prefixes a level.
+        widths = sorted({max(width, 2 * n) for width in widths})
     results = [NBest((), True, 0.0)] * len(tracks)
     # Tracks of one number of frames and steps are searched together.
     alike: dict[tuple[int, int], list[tuple[int, list[tuple[float, Floats]]]]] = {}

@@ -77,7 +77,9 @@ def track_path(track: Track) -> str:
     """Where a track lies, as label lists name it: its folder, or the file of a single image; "" without frames."""
     if not track.frames:
         return ""
-    first = track.frames[0].path.resolve()
+    # Not the file itself: a link to an image in a store would name the store.
+    first = track.frames[0].path
+    first = first.parent.resolve() / first.name
     # The id of a single image holds the name of its file.
     is_folder = len(track.frames) > 1 or printable(first.stem) not in track.id
     return printable(str(first.parent if is_folder else first))

@@ -21,6 +21,9 @@ from .recogniser import Recogniser
 Stack = tuple[str, NDArray[np.uint8], Sequence[str]]
 
 
+#: Frames that go through the network at once; a frame takes about half a megabyte.
+MOST_FRAMES = 256
+
 #: Further looks at a frame: its width and height times so much about the middle, and a shift as a share of the width.
 #: A character then falls on other pixels and steps; what is turned or mirrored, no plate is.
 VIEWS = ((1.0, 0.0), (1.06, 0.0), (0.94, 0.0), (1.0, 0.02), (1.0, -0.02))
@@ -78,11 +81,16 @@ def posteriors_of(model: Recogniser, stacks: Sequence[Stack], alphabet: str, vie
     if len(images):
         device = next(model.parameters()).device
         tracks = torch.from_numpy(np.repeat(np.arange(len(counts)), counts)).to(device)
+        # Frames that look at each other cannot be parted; others can, so that memory does not grow with their number.
+        most = len(images) if model.temporal else MOST_FRAMES
+        parts = []
         with torch.inference_mode():
-            pictures = torch.from_numpy(images).to(device).contiguous(memory_format=torch.channels_last)
-            own, together = model.together(pictures, tracks)
-        fused = together.float().cpu().numpy()  # (sum of F, T, C)
-        alone = fused if own is together else own.float().cpu().numpy()
+            for part in (slice(begin, begin + most) for begin in range(0, len(images), most)):
+                pictures = torch.from_numpy(images[part]).to(device).contiguous(memory_format=torch.channels_last)
+                parts.append(model.together(pictures, tracks[part]))
+        fused = np.concatenate([together.float().cpu().numpy() for _, together in parts])  # (sum of F, T, C)
+        same = all(own is together for own, together in parts)
+        alone = fused if same else np.concatenate([own.float().cpu().numpy() for own, _ in parts])
     found = []
     for (track_id, _, names), count, end in zip(stacks, counts, np.cumsum(counts), strict=True):
         single = () if model.temporal is None and looks(count, views) == 1 else tuple(alone[end - count : end])

@@ -144,11 +144,18 @@ def read_truth(path: Path) -> tuple[list[Track], list[Problem]]:
         tracks, problems = list(scanned.tracks), list(scanned.problems)
     else:
         tracks, problems = _read_csv(path), []
-    known = [track for track in tracks if track.text]
+    # `N/A` and `?` are what people write where they could not read a plate.
+    known = [track for track in tracks if track.text and normalise_label(track.text).isalnum()]
     problems += [
-        Problem(track.id, "has no truth text and is not evaluated", "add its text to the truth")
+        Problem(
+            track.id,
+            f"has the truth {track.text!r:.60}, which is no plate, and is not evaluated"
+            if track.text
+            else "has no truth text and is not evaluated",
+            "add its text to the truth",
+        )
         for track in tracks
-        if not track.text
+        if not track.text or not normalise_label(track.text).isalnum()
     ]
     if not known:
         raise InputError(

@@ -83,7 +83,7 @@ def track_picture(images: Mapping[str, Pixels], prediction: Prediction, truth: s
         line += f"   truth {truth}"
     # Beside a truth of eleven characters the line would not fit.
     size = min(15, 15 * (RESULT_WIDTH_PX - MARGIN_PX) / draw.textlength(line, ImageFont.load_default(15)))
-    draw.text((left, MARGIN_PX + 66), line, fill=INK, font=ImageFont.load_default(size))
+    draw.text((left, MARGIN_PX + 66), line, fill=INK, font=ImageFont.load_default(max(1, size)))
     return np.asarray(canvas, dtype=np.uint8)
 
 
@@ -117,7 +117,7 @@ def _draw_text(
     pitch = 0.8 * size
     if characters and pitch * len(characters) > room_px:
         pitch = room_px / len(characters)
-    font = ImageFont.load_default(min(size, pitch / 0.8))
+    font = ImageFont.load_default(max(1, min(size, pitch / 0.8)))
     x, y = at
     for character, wrong in characters:
         draw.text((x + pitch / 2, y), character, fill=WRONG if wrong else INK, font=font, anchor="ma")
