@@ -43,8 +43,8 @@ def spoil(image: Image, rng: np.random.Generator, frame: np.random.Generator, *,
         half = width // 2
         return np.vstack([image[:, :half], image[:, width - half :]])
     if kind == "halved":
-        rows = max(1, round(rng.uniform(*KEPT_HEIGHT) * height))
-        return image[:rows] if rng.random() < 0.5 else image[height - rows :]
+        left = max(1, round(rng.uniform(*KEPT_HEIGHT) * height))
+        return image[:left] if rng.random() < 0.5 else image[height - left :]
     if kind == "twice":
         return np.hstack([image, image])
     return _blank(height, width, rng, frame)
