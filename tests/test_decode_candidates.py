@@ -22,7 +22,8 @@ from lpr.decode.candidates import char_probs, matching, pattern_expression, patt
 from lpr.decode.ctc import clean, text_log_prob, text_log_probs
 from lpr.decode.nbest import LOWEST_LOG_PROB, n_best, n_best_fused
 from lpr.decode.register import Register
-from lpr.formats import PlateFormat, format_of
+from lpr.decode.trie import trie_of
+from lpr.formats import PlateFormat, format_of, load_formats
 from lpr.types import ALPHABET, InputError, UsageError
 
 LETTERS, DIGITS = np.array(list(ALPHABET[10:])), np.array(list(ALPHABET[:10]))
@@ -370,3 +371,9 @@ def test_many_candidates_are_those_that_a_wide_search_finds(n: int) -> None:
         assert len(found.texts) == n
         # What was listed is as likely, place by place: nothing better was left out.
         np.testing.assert_allclose([p for _, p in found.texts], [p for _, p in wide.texts], atol=1e-6)
+
+
+def test_free_pieces_do_not_grow_the_tree():
+    for pattern, most in (("*1*", 100), ("*1*2*", 400), ("*1*2*3*", 1000)):
+        found = pattern_spellings(pattern, load_formats(("algerian",)), ALPHABET)
+        assert len(trie_of(found, ALPHABET).parent) < most
