@@ -210,3 +210,18 @@ def test_a_registered_plate_of_no_format_has_its_own_probability(tmp_path):
     found = find(Posteriors("t", (sharp,) * 5, ALPHABET, ("",) * 5))["candidates"]
     assert [one["text"] for one in found] == ["AB123CD", "ABC1234"]
     assert found[0]["prob"] > 0.9 and sum(one["prob"] for one in found) <= 1
+
+
+def test_a_calibration_of_one_member_is_not_the_ensembles(made, tmp_path):
+    path = tmp_path / "calibrated.safetensors"
+    config = Config.model_validate({"model": {"name": "cpu", "hidden": 8}, "read": {"views": 1}})
+    extra = {"calibration": Calibration(tracks=9, right=5).to_dict()}
+    checkpoint.save(path, build_recogniser(config), config, extra)
+    assert Ensemble([str(path)], device="cpu").decoder.calibrated
+    words = ["--tracks", str(made / "in"), "--checkpoint", str(path), str(made / "a.safetensors"), "--device", "cpu"]
+    assert infer.main([*words, "--pictures", "0", "--save-posteriors", "--out", str(tmp_path / "out")]) == 0
+    assert not StoredPosteriors(tmp_path / "out" / "posteriors.npz").decoder.calibrated
+    line = json.loads((tmp_path / "out" / "predictions.jsonl").read_text().splitlines()[0])
+    assert line["audit"]["calibrated"] is False
+    with pytest.raises(UsageError, match="needs probabilities"):
+        infer.main([*words, "--pseudo-labels", "0.9", "--out", str(tmp_path / "pseudo")])

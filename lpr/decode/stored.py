@@ -36,7 +36,8 @@ _REMEDY = "write it again with lpr.infer --save-posteriors"
 @dataclass(frozen=True, slots=True)
 class Decoder:
     """All that turns posteriors into predictions: `config` (its `read` counts), formats, calibration, and for the
-    audit record the hash and path of the weights that the posteriors came from.
+    audit record the hash and path of the weights that the posteriors came from. `borrowed`: the calibration is that of
+    one of several checkpoints that read together, and no more than near.
     """
 
     config: Config
@@ -44,11 +45,12 @@ class Decoder:
     calibration: Calibration | None
     model_hash: str
     checkpoint: str
+    borrowed: bool = False
 
     @property
     def calibrated(self) -> bool:
-        """Whether its calibration was fitted for this way to read; else confidences are raw values."""
-        return self.calibration is not None and serves(self.calibration, self.config.read)
+        """Whether its calibration was fitted for what reads here and the way it reads; else no confidence is one."""
+        return self.calibration is not None and not self.borrowed and serves(self.calibration, self.config.read)
 
     def audit(self) -> dict[str, Any]:
         """The audit record of predictions made now, see `audit_record`, and whether they are calibrated."""
@@ -125,6 +127,7 @@ def writing(path: Path, decoder: Decoder, alphabet: str) -> Iterator[PosteriorsF
             "calibration": decoder.calibration.to_dict() if decoder.calibration else None,
             "model_hash": decoder.model_hash,
             "checkpoint": decoder.checkpoint,
+            "borrowed": decoder.borrowed,
             "tracks": tracks.rows,
         }
         archive.writestr(INDEX, json.dumps(index, ensure_ascii=False))
@@ -155,6 +158,7 @@ class StoredPosteriors:
                 Calibration.from_dict(stored) if stored else None,
                 str(self._index["model_hash"]),
                 str(self._index["checkpoint"]),
+                bool(self._index.get("borrowed", False)),
             )
         except OSError as error:
             raise InputError(f"cannot be read: {error.strerror or error}", where=path) from error
