@@ -163,3 +163,9 @@ def test_many_frames_go_through_in_parts(monkeypatch: pytest.MonkeyPatch) -> Non
     for one, other in zip(whole, inference.posteriors_of(model, stacks, "AB"), strict=True):
         assert len(one.log_probs) == len(other.log_probs) and one.files == other.files
         np.testing.assert_allclose(np.array(one.log_probs), np.array(other.log_probs), atol=1e-4)
+
+
+def test_the_super_resolution_head_refuses_odd_sizes() -> None:
+    config = load_config(["phase1", "cpu"], ["model.super_resolution=true", "input.height=33"])
+    with pytest.raises(InputError, match="sizes that 2 divides, not 33x128"):
+        build_recogniser(config)

@@ -122,6 +122,13 @@ class Recogniser(nn.Module):
             self.slot_head = SlotHead(width, self.steps, self.slots)
         self.sr_head: SuperResolutionHead | None = None
         if settings.super_resolution:
+            scale = size.width // early.shape[3]
+            if (early.shape[2] * scale, early.shape[3] * scale) != (size.height, size.width):
+                raise InputError(
+                    f"the super-resolution head needs sizes that {scale} divides, not {size.height}x{size.width}",
+                    where="input.height",
+                    fix="--set model.super_resolution=false, or other sizes",
+                )
             self.sr_head = SuperResolutionHead(early.shape[1], size.width // early.shape[3], size.channels)
 
     def forward(self, images: Tensor) -> Tensor:
