@@ -71,8 +71,8 @@ class FrameDataset(Dataset[Any]):
         except InputError as error:
             return error.problem
         target = self.targets[sample.track]
-        rng = _generator(_SPOIL, *sample.seed[:3])
-        if self.train and rng.random() < self.config.data.spoiled:
+        share = self.config.data.spoiled if self.train else 0.0
+        if share and (rng := _generator(_SPOIL, *sample.seed[:3])).random() < share:
             noise = _generator(_SPOIL, *sample.seed, sample.frame)
             # Where plates of two rows are read, a plate cut into two rows is one.
             image, target = spoil(image, rng, noise, rows=not self.config.input.two_rows_below), target[:0]
