@@ -53,7 +53,7 @@ def _lines(plain: str, length: int) -> Iterator[list[str]]:
     """Every way to spread the stars of a pattern over `length` characters: a character, `?`, or `?1` for any but 1.
 
     Of the places of a single character between stars the first one is meant, so what a star before it stands for lacks
-    that character. A text is then spelled in one way, and the tree stays small: 285 nodes for `*1*2*`, Algerian plates.
+    that character. Texts are then spelled in one way, and the tree stays small.
     """
     parts = re.sub(r"\*+", "*", plain).split("*")
     free, gaps = length - sum(map(len, parts)), len(parts) - 1

@@ -18,8 +18,7 @@ frames and the mass of the formats added nothing to it.
 Not a plate: where the text or all plates together are less likely than for nearly every plate read rightly in the fold,
 or even the surest frame is less sure, the confidence is at most NOT_A_PLATE. A network that knows plates alone spells
 one in every picture, though it is seldom sure of it; one that was shown what is no plate (data.spoiled) gives its mass
-to the blank there: the median half plate, sign, foreign plate and so on had less than a quarter of it on plates, where
-99.75 % of the right readings had more than four fifths.
+to the blank there, so that the mass of all plates tells them best. `scripts/not_plates.py` says how well.
 """
 
 from __future__ import annotations

@@ -156,7 +156,7 @@ def draw_plate(
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise InputError(
             f"cannot be drawn: `drawing` lacks or misspells {error}",
-            where=f"configs/formats/{plate_format.name}.yaml",
+            where=plate_format.path or f"{plate_format.name}.yaml",
             fix="compare it with configs/formats/brazilian.yaml",
         ) from error
 

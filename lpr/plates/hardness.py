@@ -37,7 +37,7 @@ class Hardness:
     warmth by day. worn: plates get bolts, frames, stickers, wear and reflections (wear.py) and
     the car its details (body.py). veil: range of the white that glare lays over everything. most_stops: exposure
     above the right one at which black characters still leave a grey trace.
-    edition: of the typefaces (glyphs.Face).
+    edition: of the typefaces (glyphs.Face); from 2 on small prints are fainter too, and tracks show the car close by.
     generator: raised when a change makes other pictures from the same seed, so that a half-made set is not mixed.
     """
 
