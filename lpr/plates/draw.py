@@ -174,13 +174,20 @@ def _draw(
     outline = rounded_box(width, height, spec["corner_mm"])
     if "border" in spec:
         _border(plate, spec)
-    if spec.get("rim", True):
+    if edition > 1 and "banner" in spec:
+        _bead(plate, spec["corner_mm"], ground, np.random.default_rng([draws.texture, 4]))
+    elif spec.get("rim", True):
         _rim(plate, spec["corner_mm"], ground)
     if band := spec.get("band"):
         # The country's name is a tab of light in far frames; on real plates it is seldom seen there.
         _band(plate, band, np.random.default_rng([draws.texture, 3]).uniform(0.2, 0.8) if edition > 1 else 0.0)
     if banner := spec.get("banner"):
         x, y = banner["centre_mm"]
+        if edition > 1:
+            # The tarjeta is a sheet of its own, riveted over the field.
+            half = (0.41 * width, 0.85 * banner["height_mm"])
+            edge = (plate[y, x] * np.random.default_rng([draws.texture, 5]).uniform(0.6, 1.0)).tolist()
+            cv2.rectangle(plate, _point(x - half[0], y - half[1]), _point(x + half[0], y + half[1]), edge, 2)
         _small_text(plate, draws.banner, x, y, banner["height_mm"], ink)
     small = ink
     if edition > 1:
@@ -271,6 +278,21 @@ def _rim(plate: Image, radius: int, ground: NDArray[np.float64]) -> None:
     edges, _ = cv2.findContours(inner, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=(4, 4))
     cv2.drawContours(plate, edges, -1, (ground * 0.72).tolist(), 2, cv2.LINE_AA)
     cv2.rectangle(plate, (0, 0), (w - 1, h - 1), np.clip(ground * 1.06, 0, 255).tolist(), 2)
+
+
+def _bead(plate: Image, radius: int, ground: NDArray[np.float64], rng: np.random.Generator) -> None:
+    """The edge of pressed tin, which rises out of the field: now as bright as it, now the only part in the light."""
+    h, w = plate.shape[:2]
+    wide = int(rng.integers(6, 13))
+    inner = np.zeros((h, w), np.uint8)
+    inner[wide : h - wide, wide : w - wide] = rounded_box(w - 2 * wide, h - 2 * wide, max(radius - wide // 2, 3))
+    lit = rng.uniform(1.3, 1.9) if rng.random() < 0.2 else rng.uniform(0.95, 1.25)
+    # A plate in the light is as bright as before; where the bead is brighter than that, the field lies in the shade.
+    dim = min(1.0, 250 / float(ground.max() * lit))
+    plate[:] = np.clip(ground * dim, 0, 255)
+    plate[inner < 128] = np.clip(ground * (lit * dim), 0, 255)
+    edges, _ = cv2.findContours(inner, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    cv2.drawContours(plate, edges, -1, (ground * dim * rng.uniform(0.5, 0.9)).tolist(), 3, cv2.LINE_AA)
 
 
 def _small_text(plate: Image, text: str, x: float, y: float, height: float, ink: NDArray[np.float64]) -> None:

@@ -101,7 +101,7 @@ LEVELS = {
     ),
     # Photographs by phone or gate camera, as in the folders of single plates: near, but at any angle.
     "photo": Hardness(
-        generator=8, edition=LATEST, worn=True,
+        generator=9, edition=LATEST, worn=True,
         blur_px=(0.3, 1.8), motion_px=(0.0, 2.0), noise=(0.001, 0.015), sharpen=(0.0, 1.5), halo_px=(0.8, 1.5),
         quality=(45, 95), native=(0.35, 1.1), dark=0.16, blown=0.05, night=0.0, rain=0.0, glare=0.05,
         jump_stops=0.0, jump_share=0.0, tilt_deg=1.0, shift_px=2.0, ghost=0.0, ghost_px=0.0, yaw_deg=40, roll_deg=8,
@@ -112,13 +112,13 @@ LEVELS = {
 }  # fmt: skip
 # The competition's camera as we know it today; `hard` is frozen, typefaces included.
 LEVELS["road"] = replace(
-    LEVELS["hard"], generator=5, edition=LATEST, noise=(0.001, 0.005), tilt_deg=0.45, shift_px=0.55, roll_deg=4.5,
-    blur_px=(0.4, 0.9), exposure=(-0.8, 0.6), near_blur=(0.7, 1.8),
+    LEVELS["hard"], generator=6, edition=LATEST, noise=(0.001, 0.005), tilt_deg=0.45, shift_px=0.55, roll_deg=2.5,
+    blur_px=(0.4, 0.9), exposure=(-0.8, 0.6), near_blur=(0.7, 1.8), sharpen=(2.0, 6.0),
 )  # fmt: skip
 # Cameras of other makes beside it, for training: less or no sharpening, more noise, coarser and finer files, tighter
 # and wider crops.
 LEVELS["wide"] = replace(
-    LEVELS["hard"], generator=2, edition=LATEST,
+    LEVELS["hard"], generator=3, edition=LATEST,
     blur_px=(0.45, 1.15), noise=(0.002, 0.030), sharpen=(0.0, 8.0), quality=(18, 80), native=(0.65, 1.25),
     fill=(0.86, 0.05, 0.72, 0.97),
 )  # fmt: skip
