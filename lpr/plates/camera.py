@@ -61,7 +61,8 @@ def _expose(scene: Scene, corners: Points, track: TrackDraws, frame: FrameDraws)
         light += np.float32(track.veil)
     light = np.asarray(cv2.resize(light, native, interpolation=cv2.INTER_AREA), np.float32)
     factor = 1 if track.near_sharpen is None else 1 + (track.near_sharpen - 1) * frame.nearness
-    coded = _sharpen(_sensor(light, rng, track), track.sharpen * factor, track.halo_px * track.native)
+    coded = _sensor(light, rng, track)
+    coded = _sharpen(coded, track.sharpen * factor, track.halo_px * track.native, luma=bool(track.luma_sharpen))
     if native != window:
         coded = np.asarray(cv2.resize(coded, window, interpolation=cv2.INTER_CUBIC), np.float32)
     toe = np.asarray(track.toe, np.float32)
@@ -155,7 +156,11 @@ def _sensor(light: Linear, rng: np.random.Generator, track: TrackDraws) -> Linea
     return (coded - np.float32(track.black)) * np.float32(1 / (1 - track.black))
 
 
-def _sharpen(picture: Linear, amount: float, sigma: float) -> Linear:
-    """The camera's unsharp mask: overshoot at edges that later shows as halos."""
+def _sharpen(picture: Linear, amount: float, sigma: float, *, luma: bool) -> Linear:
+    """The camera's unsharp mask: overshoot at edges that later shows as halos; of brightness alone, or of colour too."""
+    if luma:
+        grey = picture @ _LUMINANCE
+        detail = (grey - cv2.GaussianBlur(grey, (0, 0), sigma)) * np.float32(amount)
+        return np.asarray(np.clip(picture + detail[:, :, None], 0, 1), np.float32)
     soft = cv2.GaussianBlur(picture, (0, 0), sigma)
     return np.asarray(np.clip(cv2.addWeighted(picture, 1 + amount, soft, -amount, 0), 0, 1), np.float32)

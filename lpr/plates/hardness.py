@@ -37,6 +37,7 @@ class Hardness:
     warmth by day. worn: plates get bolts, frames, stickers, wear and reflections (wear.py) and
     the car its details (body.py). veil: range of the white that glare lays over everything. most_stops: exposure
     above the right one at which black characters still leave a grey trace.
+    luma_sharpen: the unsharp mask leaves colours alone, as in cameras that work on brightness and colour apart.
     edition: of the typefaces (glyphs.Face); from 2 on small prints are fainter too, and tracks show the car close by.
     generator: raised when a change makes other pictures from the same seed, so that a half-made set is not mixed.
     """
@@ -76,6 +77,7 @@ class Hardness:
     cast: float
     veil: Range
     most_stops: float
+    luma_sharpen: bool = False
 
 
 LEVELS = {
@@ -113,7 +115,7 @@ LEVELS = {
 # The competition's camera as we know it today; `hard` is frozen, typefaces included.
 LEVELS["road"] = replace(
     LEVELS["hard"], generator=6, edition=LATEST, noise=(0.001, 0.005), tilt_deg=0.45, shift_px=0.55, roll_deg=2.5,
-    blur_px=(0.4, 0.9), exposure=(-0.8, 0.6), near_blur=(0.7, 1.8), sharpen=(2.0, 6.0),
+    blur_px=(0.4, 0.9), exposure=(-0.8, 0.6), near_blur=(0.7, 1.8), sharpen=(2.0, 6.0), luma_sharpen=True,
 )  # fmt: skip
 # Cameras of other makes beside it, for training: less or no sharpening, more noise, coarser and finer files, tighter
 # and wider crops.
@@ -142,7 +144,8 @@ class TrackDraws:
     `light` multiplies linear light per channel, `stops` is the exposure beside the right one, `veil` the share of
     white that glare lays over everything, `shade` what a shadow takes away. `yaw_deg`, `pitch_deg`, `roll_deg`:
     the plate towards the camera when far. `near_blur` multiplies blur and smear of the near (HR) frames, which are
-    out of the focus set for the far ones and move faster, `near_sharpen` their unsharp mask. `mono` takes colour
+    out of the focus set for the far ones and move faster, `near_sharpen` their unsharp mask; `luma_sharpen`: it leaves
+    colours alone. `mono` takes colour
     away, `gamma` bends and `black` crushes the tone curve; `toe` is the colour of the deepest black. `inv_step`:
     change of 1 / width per frame of the approaching car.
     """
@@ -170,6 +173,7 @@ class TrackDraws:
     toe: tuple[float, float, float]
     inv_step: float
     near_sharpen: float | None = None
+    luma_sharpen: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +277,7 @@ def draw_track(
         toe=_colour(rng.uniform(0, 1, 3) * (0.03, 0.035, 0.10)),
         inv_step=float(step),
         near_sharpen=hard.near_sharpen,
+        luma_sharpen=hard.luma_sharpen or None,
     )  # fmt: skip
     frames = [_frame(rng, hard, sizes, "lr", i, 1 / (1 / last + step * (5 - i)), stops) for i in range(1, 6)]
     if hr:
