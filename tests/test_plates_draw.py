@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from lpr.formats import load_format
+from lpr.plates.camera import _sharpen
 from lpr.plates.draw import draw_plate, draw_plate_parameters
 from lpr.plates.glyphs import FACES, LATEST, draw_glyph, face
 from lpr.plates.hardness import LEVELS
@@ -88,6 +89,34 @@ def test_a_plate_has_its_size_and_shows_its_characters(name, text):
     other, _ = draw_plate(plate_format, text[:-1] + "7", draws)
     changed = np.flatnonzero((plate != other).any((0, 2)))
     assert changed.min() > plate_format.drawing["centres_mm"][5]
+
+
+def test_old_plates_have_a_bead_that_may_be_the_only_part_in_the_light():
+    plate_format = load_format("brazilian")
+    ratios = []
+    for seed in range(40):
+        draws = draw_plate_parameters(np.random.default_rng(seed), plate_format, "AAE2838")
+        draws = dataclasses.replace(draws, use="private", dirt=0.0, seal=False, spacing=1.0)
+        plain, _ = draw_plate(plate_format, "AAE2838", draws, edition=1)
+        plate, outline = draw_plate(plate_format, "AAE2838", draws)
+        ratios.append(plate[40:110, 2:4].mean() / plate[60:100, 14:17].mean())
+        # Neither is brighter than a plate in the light, and the plate keeps its outline.
+        assert plate.mean() < 1.25 * plain.mean() and plate[3, 200].max() < 255
+        assert outline[65, 0] == 255
+    assert min(ratios) < 1 < 1.25 < max(ratios) < 2.2
+    assert sum(ratio > 1.27 for ratio in ratios) in range(3, 16)
+
+
+@pytest.mark.parametrize("tinted", [False, True])
+def test_an_unsharp_mask_of_brightness_leaves_colours_alone(tinted):
+    rng = np.random.default_rng(1)
+    picture = np.repeat(rng.uniform(0.4, 0.6, (12, 30, 1)), 3, axis=2).astype(np.float32)
+    if tinted:
+        picture[:, 10:20] += np.array([0.05, 0.0, -0.05], np.float32)
+    of_each, of_brightness = (_sharpen(picture, 0.5, 1.0, luma=luma) for luma in (False, True))
+    assert np.abs(of_brightness - picture).max() > 0.02
+    assert np.allclose(np.diff(of_brightness, axis=2), np.diff(picture, axis=2), atol=1e-6)
+    assert np.allclose(of_each, of_brightness, atol=1e-6) != tinted
 
 
 def test_a_broken_drawing_names_format_and_field():

@@ -157,7 +157,7 @@ def _sensor(light: Linear, rng: np.random.Generator, track: TrackDraws) -> Linea
 
 
 def _sharpen(picture: Linear, amount: float, sigma: float, *, luma: bool) -> Linear:
-    """The camera's unsharp mask: overshoot at edges that later shows as halos; of brightness alone, or of colour too."""
+    """The unsharp mask of brightness alone or of each colour: overshoot at edges that later shows as halos."""
     if luma:
         grey = picture @ _LUMINANCE
         detail = (grey - cv2.GaussianBlur(grey, (0, 0), sigma)) * np.float32(amount)
