@@ -16,13 +16,14 @@ from typing import Any
 
 import pytest
 import torch
-from training_case import TINY, make_data
+from training_case import TINY, TRACKS, make_data
 
 from lpr.config import Config, load_config
 from lpr.model import checkpoint
 from lpr.model.recogniser import build_recogniser
 from lpr.training import loop
 from lpr.training.run import COLUMNS, RunFolder
+from lpr.training.setup import prepare
 from lpr.training.state import FILE_NAME, Position, Trained, save_state
 from lpr.types import InputError
 
@@ -200,3 +201,17 @@ def test_labels_normalised_and_the_time_to_go_are_said(
     said = capfd.readouterr().err
     assert "1 labels normalised" in said
     assert said.count("about 1 minute to go (17 steps of ") == 1
+
+
+def test_sets_below_one_folder_share_ids_and_their_real_problems_are_still_seen(data: Path, tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        shutil.copytree(data, tmp_path / name)
+    broken = tmp_path / "second" / "Scenario-A" / "Brazilian" / "track_00014" / "annotations.json"
+    broken.write_text("{")
+    config = _config()
+    prepared = prepare(config, tmp_path, build_recogniser(config), None)
+    notes = "\n".join(prepared.notes)
+    assert f"{TRACKS} tracks have the id of another one and go by their paths" in notes
+    assert "was found before" not in notes
+    assert str(broken) in notes, "which the renamed tracks would have pushed off the list"
+    assert len({track.id for track in (*prepared.split.train, *prepared.split.select)}) > TRACKS

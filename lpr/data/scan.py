@@ -16,6 +16,9 @@ from .annotations import ANNOTATIONS, read_annotation
 from .labels import label_problem, normalise_label
 from .lists import Row, is_label_list, read_label_list
 
+#: How the problem of a track begins whose id another one has: it goes by its path instead.
+SAME_ID = "a track with the id"
+
 _READ = (".png", ".jpg", ".jpeg")
 # Images that a person may take for part of the data; they are named, not silently passed over.
 _NOT_READ = (".bmp", ".gif", ".heic", ".tif", ".tiff", ".webp")
@@ -378,7 +381,7 @@ class _Builder:
             relative = printable(Path(os.path.relpath(path, self._root)).as_posix().replace("/", "_"))
             numbered = (f"{relative}_{number}" for number in count(2))
             found = next(one for one in chain([relative], numbered) if one not in self._ids)
-            what = f"a track with the id {name!r} was found before: this one is called {found!r}"
+            what = f"{SAME_ID} {name!r} was found before: this one is called {found!r}"
             self._problems.append(Problem(path, what, "a submission needs one folder name a track; rename it", "error"))
         self._ids.add(found)
         return found

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..config import Config
+from ..data.scan import SAME_ID
 from ..data.sources import Sources, check_names, mix_shares, read_sources, shown
 from ..data.splits import HeldOut, Split, split_tracks
 from ..formats import load_formats
@@ -56,9 +57,13 @@ def prepare(config: Config, data: Sources, model: Recogniser, held_out: HeldOut 
             fix="look at it with python -m lpr.check, or change data.scenarios",
         )
     split = replace(split, train=chosen)
-    notes = [f"{p.severity}: {p}" for p in found.problems[:SHOWN_PROBLEMS]]
-    if len(found.problems) > SHOWN_PROBLEMS:
-        notes.append(f"... and {len(found.problems) - SHOWN_PROBLEMS} more; python -m lpr.check DIR lists them all")
+    problems = [problem for problem in found.problems if not problem.what.startswith(SAME_ID)]
+    notes = [f"{p.severity}: {p}" for p in problems[:SHOWN_PROBLEMS]]
+    if len(problems) > SHOWN_PROBLEMS:
+        notes.append(f"... and {len(problems) - SHOWN_PROBLEMS} more; python -m lpr.check DIR lists them all")
+    if len(problems) < len(found.problems):
+        # Several sets below one folder: a fault in what is submitted, none in what is learnt.
+        notes.append(f"{len(found.problems) - len(problems)} tracks have the id of another one and go by their paths")
     notes += label_notes(found.problems)
     notes.append(f"{found.normalised} labels normalised (blanks, hyphens, dots, lower case)")
     texts = (track.text or "" for track in found.tracks)
