@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,7 +68,7 @@ def main(argv: Sequence[str]) -> int:
     texts = {track.id: track.text or "" for track in truth}
 
     from .data.scan import scan
-    from .decode.confidence import fit, method_name
+    from .decode.confidence import ENOUGH_RIGHT, fit, method_name
     from .decode.decode import weigh_track
     from .ensemble import Ensemble
     from .model.checkpoint import recalibrate
@@ -100,7 +101,7 @@ def main(argv: Sequence[str]) -> int:
     if len(set(right)) < 2:
         what = "all of them are read rightly" if any(right) else "none of them is read rightly"
         raise InputError(f"{len(right)} tracks cannot calibrate: {what}", where=args.tracks, fix="add tracks")
-    calibration = fit(evidence, right, method_name(read))
+    calibration = replace(fit(evidence, right, method_name(read)), formats=tuple(one.name for one in decoder.formats))
     if not several:
         print(f"before: {_figures(decoder.calibration, evidence, right, calibration.method)}")
     print(f"after:  {_figures(calibration, evidence, right, calibration.method)}")
@@ -114,6 +115,9 @@ def main(argv: Sequence[str]) -> int:
     else:
         recalibrate(target, calibration.to_dict(), read.model_dump(mode="json"))
     console().print(f"fitted on {calibration.tracks} tracks, of which {calibration.right} are read rightly")
+    if calibration.right < ENOUGH_RIGHT:
+        say = "WARNING: fewer than {0} right readings tell no limit for what is no plate: it may get any confidence"
+        console().print(say.format(ENOUGH_RIGHT), style="bold red")
     print(target)
     return 0
 

@@ -121,6 +121,7 @@ def read_registry(path: Path, alphabet: str, pattern: str | None = None) -> Know
     from .data.labels import label_problem, normalise_label
     from .decode.candidates import pattern_expression
     from .decode.register import MOST_CHARACTERS, Register
+    from .files import delimiter_of
 
     try:
         content = path.read_bytes().decode("utf-8-sig")
@@ -133,11 +134,16 @@ def read_registry(path: Path, alphabet: str, pattern: str | None = None) -> Know
     texts: list[str] = []
     lines: list[int] = []
     problems: list[Problem] = []
-    column = -1
+    column, delimiter = -1, ","
     for at, row_text in enumerate(io.StringIO(content, newline=""), start=1):
         # Line by line: no plate holds a line break, so a stray quote costs its own line only.
+        if column < 0:
+            # Excel writes its delimiter into a line of its own.
+            if not row_text.strip() or row_text.lower().startswith("sep="):
+                continue
+            delimiter = delimiter_of(row_text)
         try:
-            row = next(csv.reader([row_text], strict=True), [])
+            row = next(csv.reader([row_text], delimiter=delimiter, strict=True), [])
         except csv.Error as error:
             problems.append(Problem(f"{path}:{at}", f"is not valid CSV: {error}", "mend the quotes"))
             continue
@@ -146,7 +152,7 @@ def read_registry(path: Path, alphabet: str, pattern: str | None = None) -> Know
             if "text" not in header:
                 shown = ", ".join(header)[:80] or "nothing"
                 raise InputError(
-                    f"has no column `text`, but {shown}", where=f"{path}:1", fix="name the column of plates `text`"
+                    f"has no column `text`, but {shown}", where=f"{path}:{at}", fix="name the column of plates `text`"
                 )
             column = header.index("text")
         elif row:
@@ -185,7 +191,7 @@ def _finder(
 
     from .decode.candidates import char_probs, matching
     from .decode.ctc import clean
-    from .decode.decode import calibrated, fused_evidence, share_rest, weigh_track
+    from .decode.decode import calibrated, fused_evidence, share_rest, usable, weigh_track
     from .decode.fusion import VOTES
     from .formats import format_of
 
@@ -195,13 +201,14 @@ def _finder(
     # The rank in a register, or under a pattern, is the one of the texts' own likelihoods.
     priors = read.format_priors and known is None and pattern is None
     read = read.model_copy(update={"decoder": "constrained", "fusion": fusion, "format_priors": priors})
+    calibration = usable(reader.decoder.calibration, read, formats)
 
     def find(posteriors: Posteriors) -> dict[str, Any]:
         arrays = [clean(array, alphabet) for array in posteriors.log_probs]
         evidence, weights, _ = fused_evidence(arrays, read, formats, alphabet, posteriors.weights)
         # Raw probabilities first; the best plate's confidence sets the scale of the others.
         best, weighed = weigh_track(posteriors, read, formats, top - 1)
-        confidence = calibrated(weighed, read, reader.decoder.calibration)
+        confidence = calibrated(weighed, read, calibration)
         place: dict[str, int] = {}
         if known is not None:
             indices = known.register.rank(evidence, top, weights)
@@ -214,9 +221,11 @@ def _finder(
             ranked = [(text, float(np.log(max(prob, 1e-300)))) for text, prob in shown]
         raw = [(text, float(np.exp(log_prob))) for text, log_prob in ranked]
         rest = [pair for pair in raw if pair[0] != best.text]
-        others = dict(share_rest(rest, best.confidence, confidence))
+        probs = {best.text: confidence}
         # The best plate of the formats says nothing of a registered one that obeys none of them.
-        free = dict(share_rest(rest, best.confidence, confidence, most=1.0))
+        for obey in (True, False):
+            alike = [pair for pair in rest if (format_of(pair[0], formats) is not None) == obey]
+            probs.update(share_rest(alike, weighed, confidence, calibration, obey=obey))
         found = []
         for rank, (text, _) in enumerate(raw, start=1):
             obeyed = format_of(text, formats)
@@ -224,7 +233,7 @@ def _finder(
                 {
                     "rank": rank,
                     "text": text,
-                    "prob": confidence if text == best.text else (others if obeyed else free)[text],
+                    "prob": probs[text],
                     "format": obeyed.name if obeyed else None,
                     "char_probs": [round(prob, 4) for prob in char_probs(evidence, text, formats, alphabet, weights)],
                     **({"line": place[text]} if known is not None else {}),

@@ -1,4 +1,4 @@
-"""Writing files so that nobody ever sees half of one: aside first, then renamed over the target."""
+"""Writing files so that nobody ever sees half of one: aside first, then renamed over the target; and what CSVs are."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ from .types import InputError
 
 #: What a writer has not touched for so long is not being written by a process on another machine either, s.
 STALE_S = 60.0
+
+
+def delimiter_of(header: str) -> str:
+    """What parts the columns of a CSV whose first line is `header`: spreadsheets save with commas, `;` or tabs."""
+    return next((mark for mark in ",;\t" if mark in header), ",")
 
 
 @contextmanager

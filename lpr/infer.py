@@ -138,7 +138,7 @@ def main(argv: Sequence[str]) -> int:
     )
     # What this reading does not write, an earlier one may have left: it would pass for this one's.
     for name, wanted in (("pictures.png", args.pictures), ("pseudo_labels.csv", args.pseudo_labels)):
-        if not wanted:
+        if not wanted or (name == "pictures.png" and not source.tracks):
             (out / name).unlink(missing_ok=True)
     if args.pictures and source.tracks:
         _draw(source.tracks[: args.pictures], predictions, out / "pictures.png")

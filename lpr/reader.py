@@ -130,10 +130,17 @@ class Reader:
 
     def look(self, frames: Sequence[FrameLike] | FrameLike, track_id: str) -> tuple[Posteriors, tuple[Problem, ...]]:
         """What the network gives for frames as `read` takes them, and the problems of those that cannot be read."""
-        if isinstance(frames, (str, os.PathLike)) or (isinstance(frames, np.ndarray) and frames.ndim < 4):
-            frames = [frames]
+        several = isinstance(frames, Iterable) and not isinstance(frames, (str, bytes))
+        if isinstance(frames, np.ndarray):
+            several = frames.ndim == 4
+        every: Iterable[Any] = frames if several else [frames]  # type: ignore[assignment]
         images, files, problems = [], [], []
-        for number, frame in enumerate(frames, start=1):
+        for number, frame in enumerate(every, start=1):
+            if not isinstance(frame, (str, os.PathLike, np.ndarray)):
+                raise InputError(
+                    f"frame {number} is of the type {type(frame).__name__}, not a path or an array uint8 (H, W, 3)",
+                    fix="np.asarray(image.convert('RGB')) of a Pillow image; cv2.imdecode for bytes, then BGR to RGB",
+                )
             name = f"frame {number}" if isinstance(frame, np.ndarray) else printable(Path(frame).name)
             try:
                 pixels = _as_rgb(frame, name) if isinstance(frame, np.ndarray) else read_image(Path(frame))

@@ -236,9 +236,11 @@ def _jpeg_header(data: bytes) -> _Header:
 def _decode_over_white(data: bytes, path: Path | str) -> Image:
     """Decode a PNG with transparency: OpenCV would show whatever colour lies hidden in its transparent pixels."""
     from PIL import Image as Pillow
+    from PIL import ImageOps
 
     try:
-        with Pillow.open(BytesIO(data)) as opened:
+        with Pillow.open(BytesIO(data)) as stored:
+            opened = ImageOps.exif_transpose(stored)
             if opened.mode.startswith("I"):
                 return _deep_grey_over_white(np.asarray(opened), opened.info.get("transparency"))
             layer = opened.convert("RGBA")

@@ -19,7 +19,7 @@ from .lists import Row, is_label_list, read_label_list
 #: How the problem of a track begins whose id another one has: it goes by its path instead.
 SAME_ID = "a track with the id"
 
-_READ = (".png", ".jpg", ".jpeg")
+_READ = (".png", ".jpg", ".jpeg", ".jpe", ".jfif")
 # Images that a person may take for part of the data; they are named, not silently passed over.
 _NOT_READ = (".bmp", ".gif", ".heic", ".tif", ".tiff", ".webp")
 _FRAME_NAME = re.compile(r"(lr|hr)[-_ ]?(\d+)$", re.IGNORECASE)

@@ -72,13 +72,14 @@ class Evidence:
 
     raw: see above, in [0, 1]. margin: natural log of its ratio to the runner-up's raw value, at least 0; 0 where the
     method names none. mass: probability of all plates of the formats together, in [0, 1]. entropy: of the surest
-    frame's paths, in nats, at least 0.
+    frame's paths, in nats, at least 0. others: raw values of all other plates together, estimated; 0 where unknown.
     """
 
     raw: float
     margin: float = 0.0
     mass: float = 1.0
     entropy: float = 0.0
+    others: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +88,8 @@ class Calibration:
 
     `knots`: where the sigmoid does not fit, points (sum, confidence) of a rising line that stands in its place.
     `least_raw`, `least_mass`: below either it is not a plate, nor above `most_entropy` (0: no limit). `method` names
-    what the raw values came from, as `method_name` spells it: a curve fits one method only. `tracks` and `right` say
-    what it was fitted on.
+    what the raw values came from, as `method_name` spells it: a curve fits one method only. `formats` names the plates
+    that could be read then, none where that was not noted. `tracks` and `right` say what it was fitted on.
     """
 
     slope: float = 1.0
@@ -101,6 +102,7 @@ class Calibration:
     least_raw: float = 0.0
     least_mass: float = 0.0
     most_entropy: float = 0.0
+    formats: tuple[str, ...] = ()
 
     def apply(self, evidence: Evidence) -> float:
         """Confidence in [0, 1]; never falls with raw, margin or mass, nor rises with entropy.
@@ -144,6 +146,7 @@ class Calibration:
                 float(values.get("least_raw", 0.0)),
                 float(values.get("least_mass", 0.0)),
                 float(values.get("most_entropy", 0.0)),
+                tuple(map(str, values.get("formats", ()))),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"calibration {dict(values)!r} is not readable: {error!r}") from error

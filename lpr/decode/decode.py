@@ -27,6 +27,13 @@ if TYPE_CHECKING:
 #: Texts after the first that a prediction names.
 RUNNERS_UP = 4
 
+#: The best texts of a track, from which the probability of all others is estimated, see `_all_others`. Of 400 hard
+#: tracks the estimate from 16 lay between 0.76 and 1.57 times the sum over 300 for nine of ten; the search for 16 takes
+#: 0.9 ms more than that for 5.
+RANKED = 16
+#: Excess over 1 of the power of the rank with which their probabilities fall, at least: less has no finite sum.
+LEAST_POWER = 0.25
+
 #: What the problem says of a track that is not taken for a plate; the names of the formats follow.
 UNLIKE = "does not look like a plate of"
 
@@ -61,9 +68,11 @@ def decode_track(
     raw, evidence = weigh_track(posteriors, read, formats, runners_up)
     if not evidence.raw > 0:
         return raw
+    calibration = usable(calibration, read, formats)
     confidence = calibrated(evidence, read, calibration)
-    prediction = replace(raw, confidence=confidence, runners_up=share_rest(raw.runners_up, raw.confidence, confidence))
-    if calibration is None or not serves(calibration, read) or calibration.is_plate(evidence):
+    shares = share_rest(raw.runners_up, evidence, confidence, calibration)
+    prediction = replace(raw, confidence=confidence, runners_up=shares)
+    if calibration is None or calibration.is_plate(evidence):
         return prediction
     names = " or ".join(one.name for one in formats)
     fix = f"its confidence is at most {NOT_A_PLATE}; look at the frames"
@@ -80,16 +89,17 @@ def weigh_track(
     per_frame = _frame_readings(own, posteriors, read, formats)
     fused, weights, masses = fused_evidence(arrays, read, formats, alphabet, posteriors.weights)
     others: tuple[tuple[str, float], ...] = ()
-    margin = 0.0
+    margin = rest = 0.0
     if read.fusion in VOTES:
         # A frame in which the free decoders saw nothing, or one too short for a plate, has no vote.
         text, raw = VOTES[read.fusion]([r for r in per_frame if r.text and np.isfinite(r.log_prob)])
     else:
-        # One more than asked for, so that there is a margin.
-        ranked = _rank(fused, weights, alphabet, read, formats, masses, max(2, 1 + runners_up))
+        ranked = _rank(fused, weights, alphabet, read, formats, masses, max(RANKED, 1 + runners_up))
         (text, raw), others = (ranked[0], ranked[1:]) if ranked else (("", 0.0), ())
         if others and raw > 0:
             margin = float(np.log(raw) - np.log(max(others[0][1], TINY)))
+        if read.decoder == "constrained":
+            rest = _all_others([prob for _, prob in others], sum(masses.values()) - raw)
     if not text:
         text, likeliest = fallback_text(formats, alphabet)
         return Prediction(posteriors.track_id, text, 0.0, likeliest.name, per_frame), Evidence(0.0)
@@ -105,7 +115,7 @@ def weigh_track(
         format_probs=_shares(masses, formats, read) if len(formats) > 1 else (),
     )
     entropy = min(path_entropy(array) for array in arrays if len(array))
-    return prediction, Evidence(raw, max(margin, 0.0), min(1.0, sum(masses.values())), entropy)
+    return prediction, Evidence(raw, max(margin, 0.0), min(1.0, sum(masses.values())), entropy, rest)
 
 
 def fused_evidence(
@@ -132,31 +142,75 @@ def fused_evidence(
     return fused, weights, fused_masses(masses, weights)
 
 
-def calibrated(evidence: Evidence, read: ReadConfig, calibration: Calibration | None) -> float:
-    """Evidence as a confidence in [0, 1], sharpened where that is asked for; see `decode_track`."""
+def usable(calibration: Calibration | None, read: ReadConfig, formats: Sequence[PlateFormat]) -> Calibration | None:
+    """What of a calibration holds for this way to read: nothing for another one, for which confidences stay raw.
+
+    For formats that it never saw its curve is the nearest there is, but not its thresholds: plates of another kind may
+    all lie below them.
+    """
     if calibration is None or not serves(calibration, read):
+        return None
+    if covers(calibration, formats):
+        return calibration
+    return replace(calibration, least_raw=0.0, least_mass=0.0, most_entropy=0.0)
+
+
+def calibrated(evidence: Evidence, read: ReadConfig, calibration: Calibration | None) -> float:
+    """Evidence as a confidence in [0, 1] by a `usable` calibration, sharpened where that is asked for."""
+    if calibration is None:
         return sharpened(evidence.raw, read.sharpen, None)
     found = sharpened(calibration.apply(evidence), read.sharpen, calibration)
     return found if calibration.is_plate(evidence) else min(found, NOT_A_PLATE)
 
 
 def serves(calibration: Calibration, read: ReadConfig) -> bool:
-    """Whether a calibration was fitted for this way to read; for any other, confidences stay raw."""
+    """Whether a calibration was fitted for this way to read."""
     return calibration.method in ("", method_name(read))
 
 
-def share_rest(
-    others: Sequence[tuple[str, float]], raw: float, confidence: float, most: float | None = None
-) -> tuple[tuple[str, float], ...]:
-    """Give the texts after the first their share of 1 - confidence, in proportion to their raw probabilities.
+def covers(calibration: Calibration, formats: Sequence[PlateFormat]) -> bool:
+    """Whether a calibration was fitted with all these formats, as far as it knows."""
+    return not calibration.formats or {one.name for one in formats} <= set(calibration.formats)
 
-    So that all probabilities of a track are on one scale and sum to at most 1; none exceeds `most`, by default the
-    confidence.
+
+def share_rest(
+    others: Sequence[tuple[str, float]],
+    evidence: Evidence,
+    confidence: float,
+    calibration: Calibration | None,
+    *,
+    obey: bool = True,
+) -> tuple[tuple[str, float], ...]:
+    """Give texts after the first their share of 1 - confidence, in proportion to their raw probabilities.
+
+    `calibration` is the usable one. Its curve says how likely all other plates are together, and of their raw
+    probabilities this is their sum (`Evidence.others`); without one the raw values stand. All probabilities of a track
+    sum to at most 1, and none exceeds the confidence. What is no plate is none with any other text either. Texts that
+    obey no format (`obey` False) are not among those plates: they have a share of what the best one leaves.
     """
-    # The second term where 1 - raw has rounded away.
-    left = max(1 - raw, sum(prob for _, prob in others))
-    most = confidence if most is None else most
-    return tuple((text, min(prob / left * (1 - confidence), most)) for text, prob in others)
+    raw, known = evidence.raw, sum(prob for _, prob in others)
+    left = 1 - raw
+    if obey and calibration is not None and raw > 0:
+        if not calibration.is_plate(evidence):
+            left = raw * (1 - confidence) / max(confidence, TINY)
+        elif evidence.others > 0:
+            left = evidence.others
+    left = max(left, known, TINY)
+    return tuple((t, min(prob / left * (1 - confidence), confidence if obey else 1.0)) for t, prob in others)
+
+
+def _all_others(found: Sequence[float], most: float) -> float:
+    """Estimated sum of the raw probabilities of all plates but the best, at most `most`, from the next best in order.
+
+    Their probabilities fall about as a power of the rank, the same from one octave to the next.
+    """
+    found = found[: RANKED - 1]
+    known = float(sum(found))
+    if len(found) < RANKED - 1 or not found[-1] > 0:
+        return known
+    power = float(np.log2(found[RANKED // 2 - 2] / found[-1]))
+    beyond = RANKED * found[-1] / max(power - 1, LEAST_POWER)
+    return max(min(known + beyond, most), known)
 
 
 def _frame_readings(

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..files import write_text
-from ..types import Prediction, Track, printable
+from ..files import delimiter_of, write_text
+from ..types import InputError, Prediction, Track, printable
 from .decode import UNLIKE
 
 COLUMNS = ("track_id", "path", "text", "confidence", "reason", "candidates", "correction")
@@ -63,14 +63,23 @@ def write_review(target: Path, rows: Iterable[Row]) -> None:
 
 
 def corrections(target: Path) -> int:
-    """How many lines of a review.csv hold a correction; 0 where there is no such file."""
+    """How many lines of a review.csv hold a correction; 0 where there is no such file.
+
+    InputError where that cannot be told: a person may have saved it otherwise.
+    """
     if not target.is_file():
         return 0
-    lines = target.read_bytes().decode("utf-8-sig", errors="replace").splitlines()
-    # A spreadsheet may have saved it with semicolons.
-    delimiter = ";" if lines and ";" in lines[0] else ","
-    table = csv.DictReader(lines, delimiter=delimiter)
-    return sum(bool((row.get("correction") or "").strip()) for row in table)
+    try:
+        lines = target.read_bytes().decode("utf-8-sig").splitlines()
+        rows = list(csv.reader(lines, delimiter=delimiter_of(lines[0] if lines else ""), strict=True))
+        at = [name.strip().lower() for name in rows[0]].index("correction") if rows else -1
+    except (UnicodeDecodeError, csv.Error, ValueError) as error:
+        raise InputError(
+            f"may hold corrections, but cannot be read: {error}",
+            where=target,
+            fix="move it, choose another --out, or save it as a CSV in UTF-8 with its column `correction`",
+        ) from error
+    return sum(bool("".join(row[at:]).strip()) for row in rows[1:])
 
 
 def track_path(track: Track) -> str:

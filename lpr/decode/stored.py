@@ -23,7 +23,7 @@ from ..files import atomic_path
 from ..formats import AUTO, PlateFormat, load_format
 from ..types import InputError, Posteriors, Prediction, Problem, UsageError
 from .confidence import Calibration
-from .decode import decode_track, serves
+from .decode import covers, decode_track, serves
 from .records import audit_record
 
 INDEX = "index.json"
@@ -49,8 +49,11 @@ class Decoder:
 
     @property
     def calibrated(self) -> bool:
-        """Whether its calibration was fitted for what reads here and the way it reads; else no confidence is one."""
-        return self.calibration is not None and not self.borrowed and serves(self.calibration, self.config.read)
+        """Whether its calibration was fitted for what reads here, the way it reads and the formats; else no confidence
+        is one.
+        """
+        known = self.calibration if not self.borrowed else None
+        return known is not None and serves(known, self.config.read) and covers(known, self.formats)
 
     def audit(self) -> dict[str, Any]:
         """The audit record of predictions made now, see `audit_record`, and whether they are calibrated."""

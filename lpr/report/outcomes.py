@@ -13,6 +13,7 @@ from pathlib import Path
 from ..data.labels import normalise_label
 from ..data.lists import is_label_list
 from ..data.scan import scan
+from ..files import delimiter_of
 from ..formats import PlateFormat, format_of, known_formats, layout_names, load_format
 from ..types import InputError, Prediction, Problem, Reading, Track
 from .metrics import align, character_accuracy, edit_distance, is_partial
@@ -174,8 +175,8 @@ def _read_csv(path: Path) -> list[Track]:
         raise InputError(f"cannot be read: {reason}", where=path, fix="name a folder or a CSV in UTF-8") from error
     lines = io.StringIO(content, newline="")
     first = next(lines, "")
-    delimiter = ";" if ";" in first else ","
-    header = _cells(first, f"{path}:1", delimiter)
+    delimiter = delimiter_of(first)
+    header = [name.strip().lower() for name in _cells(first, f"{path}:1", delimiter)]
     missing = {"track_id", "text"} - set(header)
     if missing:
         raise InputError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -48,11 +49,9 @@ def finish(
     figures, calibration = best.figures, None
     extra: dict[str, Any] = {"split": held_out.to_dict()}
     if held_out.calibrate:
-        calibration = fit(
-            [evidence for _, evidence in weighed],
-            [p.text == t.text for p, t in zip(raw, split.calibrate, strict=True)],
-            method_name(config.read),
-        )
+        right = [p.text == t.text for p, t in zip(raw, split.calibrate, strict=True)]
+        calibration = fit([evidence for _, evidence in weighed], right, method_name(config.read))
+        calibration = replace(calibration, formats=tuple(one.name for one in formats))
         figures = {**figures, "calibrate": {"tracks": scores.tracks, **scores.shares()}}
         extra["calibration"] = calibration.to_dict()
     extra["figures"] = figures
