@@ -85,6 +85,10 @@ def main(argv: Sequence[str]) -> int:
         )
     if stored:
         stored.require_views(read.views)
+    for reader in ensemble.readers:
+        if reader.checkpoint.config.split.train_on_all:
+            say = "WARNING: {0} was trained on all plates of its data: if these are among them, it will be too sure"
+            console().print(say.format(reader.checkpoint.path), style="bold red")
     choosing, texts = _folds(texts, [reader.checkpoint.split for reader in ensemble.readers], several)
     wanted = choosing | texts
     tracks = [] if stored else [track for track in scan(args.tracks).tracks if track.id in wanted]
@@ -128,6 +132,11 @@ def _folds(
     """The tracks to choose an ensemble's weights on, none for one checkpoint, and those to calibrate on."""
     trained = [split for split in splits if split and _is_training_data(texts, split)]
     if not trained:
+        if any(splits):
+            console().print(
+                "taken for other tracks than the training's, whose held-out plates they lack: of a part of its data "
+                "the confidences would be too high"
+            )
         if not several:
             return {}, texts
         choosing = {i: text for i, text in texts.items() if zlib.crc32(text.encode()) % 2}

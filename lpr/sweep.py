@@ -43,7 +43,9 @@ def trials(config: Config, count: int, seed: int) -> list[dict[str, float]]:
 
     values = config.model_dump(mode="json")
     own = {key: values[key.split(".")[0]][key.split(".")[1]] for key in GRID}
-    grid = [dict(zip(GRID, point, strict=True)) for point in product(*GRID.values())]
+    # A network that starts from another one has its size.
+    values_of = {key: (own[key],) if key == "model.hidden" and config.train.init_from else GRID[key] for key in GRID}
+    grid = [dict(zip(GRID, point, strict=True)) for point in product(*values_of.values())]
     order = np.random.default_rng(seed).permutation(len(grid)).tolist()
     return [own, *(grid[place] for place in order if grid[place] != own)][:count]
 
@@ -82,6 +84,9 @@ def main(argv: Sequence[str]) -> int:
 
     data = parse_sources(args.data)
     check_names(config, data)
+    for path in [data] if isinstance(data, Path) else data.values():
+        if not path.exists():
+            raise InputError("is not there", where=path, fix="see --data")
     table = args.out / TABLE
     rows = _read(table)
     _same_terms(

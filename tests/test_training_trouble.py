@@ -19,6 +19,7 @@ import torch
 from training_case import TINY, TRACKS, make_data
 
 from lpr.config import Config, load_config
+from lpr.data.splits import HeldOut
 from lpr.model import checkpoint
 from lpr.model.recogniser import build_recogniser
 from lpr.training import loop
@@ -215,3 +216,27 @@ def test_sets_below_one_folder_share_ids_and_their_real_problems_are_still_seen(
     assert "was found before" not in notes
     assert str(broken) in notes, "which the renamed tracks would have pushed off the list"
     assert len({track.id for track in (*prepared.split.train, *prepared.split.select)}) > TRACKS
+
+
+def test_what_a_run_cannot_learn_or_judge_is_said_before_it_starts(data: Path) -> None:
+    def notes(*settings: str) -> str:
+        config = _config(*settings)
+        return "\n".join(prepare(config, data, build_recogniser(config), None).notes)
+
+    assert "obey no format" not in notes()
+    assert f"{TRACKS} labels, such as " in notes('read.formats=["mercosur"]')
+    assert "model.super_resolution has no effect with data.hr_frames=none" in notes("data.hr_frames=none")
+    assert "held-out" not in notes("split.train_on_all=true") and "nothing held out" in notes("split.train_on_all=true")
+
+
+def test_folds_drawn_anew_from_data_of_the_start_are_a_warning(data: Path) -> None:
+    config = _config("split.validate_on=a", "train.init_from=before")
+    sources = {"a": data / "Scenario-A", "b": data / "Scenario-B"}
+    model = build_recogniser(config)
+    other = _config("split.validate_on=b")
+    held_out = HeldOut.from_dict(prepare(other, sources, model, None).facts["split"])
+    assert not any("held out now" in note for note in prepare(other, sources, model, held_out).notes)
+    assert any(
+        "WARNING" in note and "keep its split.validate_on" in note
+        for note in prepare(config, sources, model, held_out).notes
+    )

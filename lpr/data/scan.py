@@ -256,6 +256,7 @@ class _Builder:
         else:
             for name in folder.images:
                 self._add_single_image(folder.path, name)
+            self._report_frames(folder)
 
     def report_unlisted(self) -> None:
         """One problem for all images below a label list that no list names."""
@@ -306,6 +307,16 @@ class _Builder:
         track_id = self._unique_id(printable(_stem(name)), path)
         frames = (Frame(Path(path), 1),)
         self.tracks.append(Track(track_id, frames, self._normalised(raw), layout, scenario, {}, label_at))
+
+    def _report_frames(self, folder: _Folder) -> None:
+        """Images that are called and numbered as frames of one video may show one plate."""
+        alike = [name for name in folder.images if _SCRIPT_NAME.match(_stem(name).lower().replace("_", ""))]
+        if 1 < len(alike) == len(folder.images) and not any(
+            os.path.join(folder.path, name) in self._rows for name in alike
+        ):
+            what = f"{len(alike)} images, such as {alike[0]}, are read as {len(alike)} plates"
+            fix = "if they are frames of one plate, call the folder track_00001, or the images lr-001, lr-002, ..."
+            self._problems.append(Problem(folder.path, what, fix))
 
     def _frames(self, folder: _Folder) -> tuple[Frame, ...]:
         frames: list[Frame] = []

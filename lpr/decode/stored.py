@@ -37,7 +37,8 @@ _REMEDY = "write it again with lpr.infer --save-posteriors"
 class Decoder:
     """All that turns posteriors into predictions: `config` (its `read` counts), formats, calibration, and for the
     audit record the hash and path of the weights that the posteriors came from. `borrowed`: the calibration is that of
-    one of several checkpoints that read together, and no more than near.
+    one of several checkpoints that read together, and no more than near. `served`: all formats that the checkpoint was
+    trained for, of which `formats` are read; empty: the same.
     """
 
     config: Config
@@ -46,6 +47,7 @@ class Decoder:
     model_hash: str
     checkpoint: str
     borrowed: bool = False
+    served: tuple[PlateFormat, ...] = ()
 
     @property
     def calibrated(self) -> bool:
@@ -69,24 +71,25 @@ class Decoder:
 
         formats: names of those to read, or `auto`: all that it carries, weighed by their priors.
         """
+        served = self.served or self.formats
         if AUTO in formats:
             if len(formats) > 1:
                 raise UsageError(f"--format {' '.join(formats)}: {AUTO} stands for all formats, name it alone")
-            formats = [one.name for one in self.formats]
+            formats = [one.name for one in served]
             settings = ["read.format_priors=true", *settings]
         if formats:
             settings = [f"read.formats={json.dumps(list(formats))}", *settings]
         if foreign := [setting for setting in settings if not setting.strip().startswith("read.")]:
             raise InputError(f"--set {foreign[0]}: a checkpoint fixes all settings but read.*")
         config = load_config(settings=settings, base=self.config)
-        carried = {one.name: one for one in self.formats}
+        carried = {one.name: one for one in (*served, *self.formats)}
 
         def find(name: str) -> PlateFormat:
             # A checkpoint carries its own formats; files are asked only for others, and where one is named anew.
             own = name in self.config.read.formats or not name.endswith(".yaml")
             return (carried.get(Path(name).name.removesuffix(".yaml")) if own else None) or load_format(name)
 
-        return replace(self, config=config, formats=tuple(map(find, config.read.formats)))
+        return replace(self, config=config, formats=tuple(map(find, config.read.formats)), served=served)
 
 
 class PosteriorsFile:
@@ -127,6 +130,7 @@ def writing(path: Path, decoder: Decoder, alphabet: str) -> Iterator[PosteriorsF
             "alphabet": alphabet,
             "config": decoder.config.model_dump(mode="json"),
             "formats": [asdict(one) | {"drawing": {}, "path": None} for one in decoder.formats],
+            "served": [asdict(one) | {"drawing": {}, "path": None} for one in decoder.served],
             "calibration": decoder.calibration.to_dict() if decoder.calibration else None,
             "model_hash": decoder.model_hash,
             "checkpoint": decoder.checkpoint,
@@ -154,14 +158,12 @@ class StoredPosteriors:
             self.alphabet = str(self._index["alphabet"])
             self.decoder = Decoder(
                 stored_config(self._index["config"], str(path)),
-                tuple(
-                    PlateFormat(one["name"], tuple(one["templates"]), one["layout"], one["prior"])
-                    for one in self._index["formats"]
-                ),
+                _formats(self._index["formats"]),
                 Calibration.from_dict(stored) if stored else None,
                 str(self._index["model_hash"]),
                 str(self._index["checkpoint"]),
                 bool(self._index.get("borrowed", False)),
+                _formats(self._index.get("served", ())),
             )
         except OSError as error:
             raise InputError(f"cannot be read: {error.strerror or error}", where=path) from error
@@ -191,6 +193,10 @@ class StoredPosteriors:
                     yield Posteriors(row["track_id"], arrays, self.alphabet, files, weights, alone), problems
         except (OSError, zipfile.BadZipFile, KeyError, TypeError, ValueError) as error:
             raise InputError(f"is damaged: {error}", where=self.path, fix=_REMEDY) from error
+
+
+def _formats(stored: Sequence[Mapping[str, Any]]) -> tuple[PlateFormat, ...]:
+    return tuple(PlateFormat(one["name"], tuple(one["templates"]), one["layout"], one["prior"]) for one in stored)
 
 
 def _arrays(archive: zipfile.ZipFile, name: str, steps: Sequence[int]) -> tuple[NDArray[np.float32], ...]:

@@ -208,7 +208,9 @@ class _Loop:
         if position.logged < 0 and settings.init_from:
             # The start counts as epoch 0: fine-tuning never ends worse than it began.
             self.on_first(self.end_epoch)
-        while position.epoch < settings.epochs and position.stale < settings.early_stop:
+        # Where nothing is held out, a score that stops rising says nothing: the epochs chosen before are run.
+        patience = settings.epochs if self.config.split.train_on_all else settings.early_stop
+        while position.epoch < settings.epochs and position.stale < patience:
             reason = self.train_epoch()
             if reason:
                 self.on_first(lambda reason=reason: self.end_within(reason))  # type: ignore[misc]
@@ -372,7 +374,8 @@ class _Loop:
         self.run.append_log(counts | {name: f"{value:.6g}" for name, value in figures.items()})
         self.display.line(
             f"epoch {position.epoch}/{self.config.train.epochs}: "
-            f"{describe(means) if means else 'before training'}; {scores.tracks} held-out tracks: "
+            f"{describe(means) if means else 'before training'}; {scores.tracks} "
+            f"{'trained-on' if self.config.split.train_on_all else 'held-out'} tracks: "
             f"exact {scores.exact:.1%} (single frame {scores.exact_single:.1%}), characters {scores.characters:.1%}"
             + (", the best so far" if better else "")
         )

@@ -9,7 +9,7 @@ from ..config import Config
 from ..data.scan import SAME_ID
 from ..data.sources import Sources, check_names, mix_shares, read_sources, shown
 from ..data.splits import HeldOut, Split, split_tracks
-from ..formats import load_formats
+from ..formats import format_of, load_formats
 from ..model import checkpoint
 from ..model.recogniser import Recogniser
 from ..model.steps import step_table
@@ -47,6 +47,7 @@ def prepare(config: Config, data: Sources, model: Recogniser, held_out: HeldOut 
     check_names(config, data)
     found = read_sources(data, config, model.steps, None if model.slot_head is None else model.slots)
     split = split_tracks(found.tracks, config.split, held_out)
+    earlier = frozenset().union(*held_out) if held_out else frozenset()
     wanted = [t for t in split.train if not config.data.scenarios or t.scenario in config.data.scenarios]
     shares = mix_shares(config, wanted)
     chosen = tuple(track for track in wanted if not shares or track.source in shares)
@@ -72,11 +73,33 @@ def prepare(config: Config, data: Sources, model: Recogniser, held_out: HeldOut 
         f"{share:.0%} of the samples from {name}: {sum(t.source == name for t in chosen)} tracks"
         for name, share in shares.items()
     ]
-    notes.append(
-        f"{len(chosen)} tracks to train on ({sum(len(t.frames) for t in chosen)} frames), held out: "
-        f"{len(split.select)} to select by, {len(split.calibrate)} to calibrate"
-        + (f", {len(split.test)} to test" if split.test else "")
-    )
+    count = f"{len(chosen)} tracks to train on ({sum(len(t.frames) for t in chosen)} frames)"
+    if config.split.train_on_all:
+        notes.append(
+            f"{count}, nothing held out: the scores of {len(split.select)} of them tell that it learns, no more"
+        )
+    else:
+        notes.append(
+            f"{count}, held out: {len(split.select)} to select by, {len(split.calibrate)} to calibrate"
+            + (f", {len(split.test)} to test" if split.test else "")
+        )
+    formats = load_formats(config.read.formats)
+    if strange := [t.text for t in found.tracks if t.text and not format_of(t.text, formats)]:
+        names = ", ".join(one.name for one in formats)
+        notes.append(
+            f"{len(strange)} labels, such as {strange[0]}, obey no format of read.formats ({names}): a constrained "
+            "decoder never reads them rightly"
+        )
+    if config.model.super_resolution and config.data.hr_frames not in ("degraded", "both"):
+        notes.append(
+            f"model.super_resolution has no effect with data.hr_frames={config.data.hr_frames}: it wants degraded"
+        )
+    own = {track.text for fold in (split.select, split.calibrate, split.test) for track in fold}
+    if own and not own & earlier and any(track.text in earlier for track in found.tracks):
+        notes.append(
+            f"WARNING: {shown(data)} holds plates that {config.train.init_from} held out, but others are held out now. "
+            "If it trained on these, all scores and confidences are too high: keep its split.validate_on"
+        )
     facts = {
         "split": split.held_out().to_dict(),
         "folds": split.folds().to_dict(),
