@@ -4,9 +4,10 @@ python scripts/average.py runs/before runs/after --out averaged.safetensors
 python scripts/average.py runs/after runs/before runs/other/last.pt --shares 0.5 0.25 0.25 --out averaged.safetensors
 
 RUN/last.pt is where a run ended, whether that was its best epoch or not. The configuration, and with it the formats
-that are served, is the first's; parts that the first lacks (`lpr/model/recogniser.py`, GROWN) are left out. The new
-checkpoint has no calibration: fit one with lpr.calibrate. Averaging what was trained on with what it was before reads
-better than both where further training has narrowed a network to its data (Wortsman et al., arXiv 2109.01903).
+that are served, is the first's; parts that the first lacks (`lpr/model/recogniser.py`, GROWN) are left out, and those
+that another lacks count as the identity there, which they begin as. The new checkpoint has no calibration: fit one with
+lpr.calibrate. Averaging what was trained on with what it was before reads better than both where further training has
+narrowed a network to its data (Wortsman et al., arXiv 2109.01903).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lpr.data.splits import HeldOut
+    from lpr.model.checkpoint import Checkpoint
 
 LAST = "last.pt"
 
@@ -55,6 +57,7 @@ def main(argv: Sequence[str]) -> int:
     mean = {name: value * (shares[0] / whole) for name, value in weights.items() if value.is_floating_point()}
     for path, share in zip(args.checkpoints[1:], shares[1:], strict=True):
         others, held_out = _weights(path, first.alphabet)
+        others = {**_grown(first, others), **others}
         # What one held out another may have been trained on.
         split = split if held_out == first.split else None
         different = [name for name, value in weights.items() if name not in others or others[name].shape != value.shape]
@@ -71,6 +74,20 @@ def main(argv: Sequence[str]) -> int:
         print("they held out different plates: calibrate it on tracks that none was trained on", file=sys.stderr)
     print(args.out)
     return 0
+
+
+def _grown(first: Checkpoint, others: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The parts of `first` that `others` lack, as they begin: the identity, by layers that are all zeros."""
+    from lpr.model.recogniser import GROWN, build_recogniser
+
+    weights = first.model.state_dict()
+    lacking = [name for name in weights if name.startswith(GROWN) and name not in others]
+    if not lacking:
+        return {}
+    drawn = build_recogniser(first.config, first.formats).state_dict()
+    off = {name.removesuffix("weight") for name in lacking if name.endswith("weight") and not drawn[name].any()}
+    # The rest of a part does nothing behind such a layer; its own values keep the mean in reach of them.
+    return {name: weights[name] * (name.removesuffix("weight").removesuffix("bias") not in off) for name in lacking}
 
 
 def _weights(path: str, alphabet: str) -> tuple[Mapping[str, Tensor], HeldOut | None]:
