@@ -80,3 +80,27 @@ def test_the_end_of_a_run_counts_too(average: ModuleType, tmp_path: Path) -> Non
     a, b, mean = (checkpoint.load(path).model.state_dict()["classifier.weight"] for path in (start, best, out))
     ended = read_state(end)["average"]["classifier.weight"]
     torch.testing.assert_close(mean, 0.5 * a + 0.25 * b + 0.25 * ended)
+
+
+@pytest.mark.parametrize("part", ["model.residual=1", "model.mixing=1"])
+def test_what_another_lacks_is_the_identity_there(average: ModuleType, tmp_path: Path, part: str) -> None:
+    grown, before = _saved(tmp_path / "a.safetensors", 1, part), _saved(tmp_path / "b.safetensors", 2)
+    # Trained, the gates of the added part are open.
+    found = checkpoint.load(grown)
+    with torch.no_grad():
+        for value in found.model.parameters():
+            value += 0.1 * torch.randn_like(value)
+    checkpoint.save(grown, found.model, found.config, {})
+    pictures = torch.randint(0, 256, (3, 3, 16, 64), dtype=torch.uint8)
+
+    def read(share: float) -> torch.Tensor:
+        out = tmp_path / f"{share}.safetensors"
+        assert average.main([str(grown), str(before), "--shares", str(share), str(1 - share), "--out", str(out)]) == 0
+        with torch.no_grad():
+            return torch.as_tensor(checkpoint.load(out).model.eval()(pictures))
+
+    with torch.no_grad():
+        alone, whole = (checkpoint.load(path).model.eval()(pictures) for path in (before, grown))
+    torch.testing.assert_close(read(0.0), alone)
+    torch.testing.assert_close(read(1.0), whole)
+    assert not torch.allclose(alone, whole, atol=1e-2)

@@ -434,3 +434,17 @@ def test_unknown_layouts_of_a_list_are_one_problem_each(tmp_path: Path) -> None:
     assert "'algeria_10d'" in second.what and "this kind: 1" in second.what
     assert first.severity == "warning" and "mercosur" in first.fix
     assert [track.layout for track in found.tracks] == [None, "mercosur", None, None, None]
+
+
+def test_numbered_pictures_of_one_folder_may_be_one_track_and_that_is_said(tmp_path: Path) -> None:
+    for folder, names in (
+        ("car", ("frame_0001", "frame_0002")),
+        ("track_1", ("frame_0001", "frame_0002")),
+        ("plates", ("ABC1234", "frame_1")),
+    ):
+        for name in names:
+            write_image(tmp_path / folder / f"{name}.png")
+    found = scan(tmp_path)
+    assert len(found.tracks) == 5
+    (said,) = [problem for problem in found.problems if "are read as 2 plates" in problem.what]
+    assert said.where == str(tmp_path / "car") and "track_00001" in said.fix

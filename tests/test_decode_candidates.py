@@ -377,3 +377,12 @@ def test_free_pieces_do_not_grow_the_tree():
     for pattern, most in (("*1*", 100), ("*1*2*", 400), ("*1*2*3*", 1000)):
         found = pattern_spellings(pattern, load_formats(("algerian",)), ALPHABET)
         assert len(trie_of(found, ALPHABET).parent) < most
+
+
+@pytest.mark.parametrize(
+    "content", ["text;owner\nABC1D23;a\n", "sep=;\ntext;owner\nABC1D23;a\n", "\nowner\tTEXT\na\tABC1D23\n"]
+)
+def test_a_register_may_come_from_a_spreadsheet(tmp_path, content):
+    known = read_registry(registry(tmp_path, content), ALPHABET)
+    assert known.register.text(0) == "ABC1D23" and not known.problems
+    assert known.lines == [content.count("\n")]

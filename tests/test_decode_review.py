@@ -188,3 +188,24 @@ def test_links_to_a_store_are_named_where_they_lie(tmp_path):
         cv2.imwrite(str(store / f"{name}.png"), np.full((20, 50, 3), 90, np.uint8))
         (photos / f"{'ab'[number]}.png").symlink_to(store / f"{name}.png")
     assert [track_path(track) for track in scan(photos).tracks] == [str(photos / "a.png"), str(photos / "b.png")]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"track_id\ttext\tcorrection\nt\tABC1D23\tABC1D28\n", 1),
+        (b"Track_id,Text, Correction \nt,ABC1D23,ABC1D28\nu,ABC1D23,\n", 1),
+        ("track_id,text,correction\nt,ABC1D23,ABC1D28\n".encode("utf-16"), "cannot be read"),
+        (b"sep=;\ntrack_id;text;correction\nt;ABC1D23;ABC1D28\n", "cannot be read"),
+        (b"track_id,text\nt,ABC1D23\n", "cannot be read"),
+        (b"", 0),
+    ],
+)
+def test_a_review_that_may_hold_corrections_is_not_taken_for_empty(tmp_path, content, said):
+    target = tmp_path / "review.csv"
+    target.write_bytes(content)
+    if isinstance(said, int):
+        assert corrections(target) == said
+    else:
+        with pytest.raises(InputError, match=said):
+            corrections(target)

@@ -225,3 +225,18 @@ def test_a_calibration_of_one_member_is_not_the_ensembles(made, tmp_path):
     assert line["audit"]["calibrated"] is False
     with pytest.raises(UsageError, match="needs probabilities"):
         infer.main([*words, "--pseudo-labels", "0.9", "--out", str(tmp_path / "pseudo")])
+
+
+def test_a_frame_of_another_type_is_refused_by_its_name() -> None:
+    from PIL import Image
+
+    reader = Reader(SHIPPED_WEIGHTS / "brazil.safetensors", device="cpu")
+    pixels = np.zeros((20, 60, 3), np.uint8)
+    for frames, said in (
+        (Image.fromarray(pixels), "frame 1 is of the type Image"),
+        (b"png", "frame 1 is of the type bytes"),
+        ([pixels, None], "frame 2 is of the type NoneType"),
+    ):
+        with pytest.raises(InputError, match=said):
+            reader.read(frames)  # type: ignore[arg-type]
+    assert len(reader.read(one for one in (pixels, pixels)).per_frame) == 2  # type: ignore[arg-type]
