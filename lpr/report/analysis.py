@@ -53,6 +53,7 @@ def all_tables(outcomes: Sequence[Outcome]) -> list[Table]:
         _error_table(outcomes),
         _position_table(by_format),
         _confusion_table(outcomes),
+        _rank_table(outcomes),
         _band_table(outcomes),
     ]
 
@@ -180,6 +181,29 @@ def _band_table(outcomes: Sequence[Outcome]) -> Table:
     if np.isfinite(found := auroc(sure, right)):
         note += f" A right track has the higher confidence than a wrong one with probability {found:.3f} (AUROC)."
     return Table("calibration", "Calibration of the confidence", columns, rows, note)
+
+
+def _rank_table(outcomes: Sequence[Outcome]) -> Table:
+    """How often the text at each rank is the truth, beside the probability that it was given."""
+    at_rank: dict[int, list[tuple[float, bool]]] = {}
+    for outcome in outcomes:
+        if outcome.prediction and outcome.prediction.runners_up:
+            texts = ((outcome.text, outcome.confidence), *outcome.prediction.runners_up)
+            for rank, (text, prob) in enumerate(texts, start=1):
+                at_rank.setdefault(rank, []).append((prob, text == outcome.truth))
+    rows: list[tuple[Cell, ...]] = []
+    for rank, found in at_rank.items():
+        stated, right = float(np.mean([prob for prob, _ in found])), sum(hit for _, hit in found)
+        rows.append((rank, len(found), stated, wilson(right, len(found))))
+    columns = (
+        Column("rank", "rank", "count"),
+        Column("tracks", "tracks", "count"),
+        Column("stated", "probability stated", "percent"),
+        Column("right", "right", "percent"),
+    )
+    return Table(
+        "ranks", "The first text and the next candidates", columns, tuple(rows), "Tracks whose reading names others."
+    )
 
 
 def track_table(outcomes: Sequence[Outcome]) -> Table:
