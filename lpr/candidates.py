@@ -85,7 +85,9 @@ def main(argv: Sequence[str]) -> int:
 
     find, decoder = _finder(reader, known, args.pattern, args.top)
     if not decoder.calibrated:
-        say("probabilities are not calibrated: the checkpoint has no calibration for this way to read (read.*)")
+        say(
+            "probabilities are not calibrated: the checkpoint has no calibration for this way to read (read.*, formats)"
+        )
     audit = decoder.audit()
     # Not before all else is in order, so that a mistake leaves no empty folder.
     out = writable_folder(args.out)
@@ -221,11 +223,14 @@ def _finder(
             ranked = [(text, float(np.log(max(prob, 1e-300)))) for text, prob in shown]
         raw = [(text, float(np.exp(log_prob))) for text, log_prob in ranked]
         rest = [pair for pair in raw if pair[0] != best.text]
-        probs = {best.text: confidence}
+        probs: dict[str, float] = {}
         # The best plate of the formats says nothing of a registered one that obeys none of them.
         for obey in (True, False):
             alike = [pair for pair in rest if (format_of(pair[0], formats) is not None) == obey]
             probs.update(share_rest(alike, weighed, confidence, calibration, obey=obey))
+        # Both kinds have the same rest to share.
+        most = (1 - confidence) / max(sum(probs.values()), 1 - confidence, 1e-300)
+        probs = {best.text: confidence} | {text: prob * most for text, prob in probs.items()}
         found = []
         for rank, (text, _) in enumerate(raw, start=1):
             obeyed = format_of(text, formats)

@@ -152,7 +152,9 @@ class TrainConfig(Section):
     schedule: Literal["plateau", "onecycle", "cosine", "constant"] = "plateau"
     plateau_factor: float = Field(0.5, gt=0, lt=1)
     plateau_patience: int = Field(3, ge=0, description="epochs without a better exact match before lr falls")
-    early_stop: int = Field(10, ge=1, description="epochs without a better exact match before training stops")
+    early_stop: int = Field(
+        10, ge=1, description="epochs without a better exact match before it stops; not with train_on_all"
+    )
     curriculum_steps: int = Field(
         0, ge=0, description="over the first so many steps the share of clean HR samples falls from 1 to data.hr_share"
     )

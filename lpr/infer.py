@@ -101,7 +101,8 @@ def main(argv: Sequence[str]) -> int:
                 raise UsageError("--pseudo-labels needs probabilities: leave read.sharpen at 1")
             if not source.decoder.calibrated:
                 raise UsageError(
-                    "--pseudo-labels needs probabilities: the checkpoint has no calibration for this way to read",
+                    "--pseudo-labels needs probabilities: the checkpoint has no calibration for this way to read "
+                    "(read.*, formats)",
                     fix="lpr.calibrate makes one",
                 )
     # Not before all else is in order, so that a mistake leaves no empty folder.
@@ -109,7 +110,7 @@ def main(argv: Sequence[str]) -> int:
     say = console().print
     say(source.said)
     if not source.decoder.calibrated:
-        say("confidences are not calibrated: the checkpoint has no calibration for this way to read (read.*)")
+        say("confidences are not calibrated: the checkpoint has no calibration for this way to read (read.*, formats)")
 
     started = time.perf_counter()
     predictions, doubtful = _read_all(source, out, args.strict, args.save_posteriors)

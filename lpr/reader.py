@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -93,10 +94,15 @@ class Reader:
         self.checkpoint = load(path, self.device)
         self.model = folded(self.checkpoint.model)
         stored = self.checkpoint.calibration
+        calibration = Calibration.from_dict(stored) if stored else None
+        if calibration and not calibration.formats:
+            # An older one: the settings beside it are those that it was fitted with.
+            own = (Path(name).name.removesuffix(".yaml") for name in self.checkpoint.config.read.formats)
+            calibration = replace(calibration, formats=tuple(own))
         self.decoder = Decoder(
             self.checkpoint.config,
             self.checkpoint.formats,
-            Calibration.from_dict(stored) if stored else None,
+            calibration,
             self.checkpoint.hash,
             _from_here(self.checkpoint.path),
         ).with_settings(settings, named)

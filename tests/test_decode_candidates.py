@@ -24,7 +24,7 @@ from lpr.decode.nbest import LOWEST_LOG_PROB, n_best, n_best_fused
 from lpr.decode.register import Register
 from lpr.decode.trie import trie_of
 from lpr.formats import PlateFormat, format_of, load_formats
-from lpr.types import ALPHABET, InputError, UsageError
+from lpr.types import ALPHABET, InputError, Posteriors, UsageError
 
 LETTERS, DIGITS = np.array(list(ALPHABET[10:])), np.array(list(ALPHABET[:10]))
 
@@ -386,3 +386,27 @@ def test_a_register_may_come_from_a_spreadsheet(tmp_path, content):
     known = read_registry(registry(tmp_path, content), ALPHABET)
     assert known.register.text(0) == "ABC1D23" and not known.problems
     assert known.lines == [content.count("\n")]
+
+
+def test_probabilities_sum_to_at_most_one_in_a_register_that_obeys_no_format_everywhere():
+    from types import SimpleNamespace
+
+    from lpr.candidates import Known, _finder
+    from lpr.config import Config
+    from lpr.decode.confidence import Calibration, method_name
+    from lpr.decode.register import Register
+    from lpr.decode.stored import Decoder
+
+    array = np.full((14, 37), 1e-9)
+    array[1::2, 0] = 1.0
+    for step, character in enumerate("ABC1D2"):
+        array[2 * step, ALPHABET.index(character) + 1] = 1.0
+    for character, prob in (("3", 0.30), ("8", 0.05), ("Z", 0.60)):
+        array[12, ALPHABET.index(character) + 1] = prob
+    register = Register(["ABC1D23", "ABC1D28", "ABC1D2Z"], ALPHABET)
+    read = Config().read
+    decoder = Decoder(Config(), BRAZIL, Calibration(0.5, 0.5, method_name(read)), "ab" * 32, "m")
+    find, _ = _finder(SimpleNamespace(decoder=decoder, alphabet=ALPHABET), Known(register, [2, 3, 4], [], 0), None, 5)
+    found = {one["text"]: one["prob"] for one in find(Posteriors("t", (np.log(array),)))["candidates"]}
+    assert found["ABC1D23"] > 0.5 and sum(found.values()) == pytest.approx(1.0)
+    assert found["ABC1D2Z"] > 0 < found["ABC1D28"]

@@ -198,6 +198,8 @@ def test_links_to_a_store_are_named_where_they_lie(tmp_path):
         ("track_id,text,correction\nt,ABC1D23,ABC1D28\n".encode("utf-16"), "cannot be read"),
         (b"sep=;\ntrack_id;text;correction\nt;ABC1D23;ABC1D28\n", "cannot be read"),
         (b"track_id,text\nt,ABC1D23\n", "cannot be read"),
+        (b"track_id,text,correction,notes\nt,ABC1D23,,blurred\nu,ABC1D23,ABC1D28,\n", 1),
+        (b"track_id,text,correction\nt,ABC1D23,,ABC1D28\n", 1),
         (b"", 0),
     ],
 )

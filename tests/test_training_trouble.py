@@ -25,7 +25,7 @@ from lpr.model.recogniser import build_recogniser
 from lpr.training import loop
 from lpr.training.run import COLUMNS, RunFolder
 from lpr.training.setup import prepare
-from lpr.training.state import FILE_NAME, Position, Trained, save_state
+from lpr.training.state import FILE_NAME, Position, Trained, read_state, save_state
 from lpr.types import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -226,7 +226,8 @@ def test_what_a_run_cannot_learn_or_judge_is_said_before_it_starts(data: Path) -
     assert "obey no format" not in notes()
     assert f"{TRACKS} labels, such as " in notes('read.formats=["mercosur"]')
     assert "model.super_resolution has no effect with data.hr_frames=none" in notes("data.hr_frames=none")
-    assert "held-out" not in notes("split.train_on_all=true") and "nothing held out" in notes("split.train_on_all=true")
+    everything = notes("split.train_on_all=true")
+    assert ", held out: " in notes() and ", held out: " not in everything and "nothing held out" in everything
 
 
 def test_folds_drawn_anew_from_data_of_the_start_are_a_warning(data: Path) -> None:
@@ -240,3 +241,24 @@ def test_folds_drawn_anew_from_data_of_the_start_are_a_warning(data: Path) -> No
         "WARNING" in note and "keep its split.validate_on" in note
         for note in prepare(config, sources, model, held_out).notes
     )
+
+
+def test_a_run_on_all_plates_runs_the_epochs_chosen_before(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its scores are of plates trained on: that they stop rising ends nothing and lowers no rate."""
+    settings = [
+        "train.lr=1e-9",
+        "train.early_stop=1",
+        "train.epochs=3",
+        "data.epoch_samples=8",
+        "train.schedule=plateau",
+    ]
+    settings += ["train.plateau_patience=0"]
+    assert loop.train(_config("split.train_on_all=true", *settings), data, tmp_path / "all") == ""
+    said = "".join(capsys.readouterr())
+    assert read_state(tmp_path / "all" / FILE_NAME)["position"]["epoch"] == 3
+    assert "trained-on tracks: exact" in said and "held-out tracks: exact" not in said and "stopped early" not in said
+    assert read_state(tmp_path / "all" / FILE_NAME)["position"]["reductions"] == 0
+    assert loop.train(_config(*settings), data, tmp_path / "some") == ""
+    assert "held-out tracks: exact" in (said := "".join(capsys.readouterr())) and "stopped early" in said

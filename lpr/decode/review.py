@@ -79,7 +79,8 @@ def corrections(target: Path) -> int:
             where=target,
             fix="move it, choose another --out, or save it as a CSV in UTF-8 with its column `correction`",
         ) from error
-    return sum(bool("".join(row[at:]).strip()) for row in rows[1:])
+    # In a line that is too long, such as of a correction with a comma, the rest belongs to it.
+    return sum(bool("".join(row[at:] if len(row) > len(rows[0]) else row[at : at + 1]).strip()) for row in rows[1:])
 
 
 def track_path(track: Track) -> str:

@@ -186,7 +186,10 @@ def _draw(
         if edition > 1:
             # The tarjeta is a sheet of its own, riveted over the field.
             half = (0.41 * width, 0.85 * banner["height_mm"])
-            edge = (plate[y, x] * np.random.default_rng([draws.texture, 5]).uniform(0.6, 1.0)).tolist()
+            edge = (
+                plate[min(round(y), height - 1), min(round(x), width - 1)]
+                * np.random.default_rng([draws.texture, 5]).uniform(0.6, 1.0)
+            ).tolist()
             cv2.rectangle(plate, _point(x - half[0], y - half[1]), _point(x + half[0], y + half[1]), edge, 2)
         _small_text(plate, draws.banner, x, y, banner["height_mm"], ink)
     small = ink

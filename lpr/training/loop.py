@@ -360,7 +360,7 @@ class _Loop:
         scores, predictions = self.validate()
         better = self.keep_best(scores)
         position.stale = 0 if better else position.stale + 1
-        if plateau_reached(self.config.train, position.stale):
+        if not self.config.split.train_on_all and plateau_reached(self.config.train, position.stale):
             position.reductions += 1
         # Epoch 0, the start of a fine-tuning, has trained nothing.
         means = self.means() if position.sums else {}
