@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -105,7 +104,7 @@ def main(argv: Sequence[str]) -> int:
     if len(set(right)) < 2:
         what = "all of them are read rightly" if any(right) else "none of them is read rightly"
         raise InputError(f"{len(right)} tracks cannot calibrate: {what}", where=args.tracks, fix="add tracks")
-    calibration = replace(fit(evidence, right, method_name(read)), formats=tuple(one.name for one in decoder.formats))
+    calibration = fit(evidence, right, method_name(read), [one.name for one in decoder.formats])
     if not several:
         print(f"before: {_figures(decoder.calibration, evidence, right, calibration.method)}")
     print(f"after:  {_figures(calibration, evidence, right, calibration.method)}")

@@ -222,24 +222,25 @@ def _finder(
             shown = [(best.text, best.confidence), *best.runners_up] if best.confidence > 0 else []
             ranked = [(text, float(np.log(max(prob, 1e-300)))) for text, prob in shown]
         raw = [(text, float(np.exp(log_prob))) for text, log_prob in ranked]
+        obeyed = {text: format_of(text, formats) for text, _ in raw}
         rest = [pair for pair in raw if pair[0] != best.text]
         probs: dict[str, float] = {}
         # The best plate of the formats says nothing of a registered one that obeys none of them.
         for obey in (True, False):
-            alike = [pair for pair in rest if (format_of(pair[0], formats) is not None) == obey]
+            alike = [pair for pair in rest if (obeyed[pair[0]] is not None) == obey]
             probs.update(share_rest(alike, weighed, confidence, calibration, obey=obey))
         # Both kinds have the same rest to share.
         most = (1 - confidence) / max(sum(probs.values()), 1 - confidence, 1e-300)
         probs = {best.text: confidence} | {text: prob * most for text, prob in probs.items()}
         found = []
         for rank, (text, _) in enumerate(raw, start=1):
-            obeyed = format_of(text, formats)
+            one = obeyed[text]
             found.append(
                 {
                     "rank": rank,
                     "text": text,
                     "prob": probs[text],
-                    "format": obeyed.name if obeyed else None,
+                    "format": one.name if one else None,
                     "char_probs": [round(prob, 4) for prob in char_probs(evidence, text, formats, alphabet, weights)],
                     **({"line": place[text]} if known is not None else {}),
                 }

@@ -106,6 +106,11 @@ def known_formats() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in FORMATS_DIR.glob("*.yaml")))
 
 
+def name_of(given: str) -> str:
+    """The name of a format that is given by its name or its file: a file's format has the name of the file."""
+    return Path(given).name.removesuffix(".yaml")
+
+
 @cache
 def load_format(name: str) -> PlateFormat:
     """Read `configs/formats/NAME.yaml`, or the file itself if `name` ends in .yaml."""

@@ -18,7 +18,7 @@ from .config import ReadConfig
 from .data.images import preprocess, read_frames, read_image
 from .decode.confidence import Calibration
 from .decode.stored import Decoder
-from .formats import AUTO, PlateFormat, load_formats, template_mask, worst_case_steps
+from .formats import AUTO, PlateFormat, load_formats, name_of, template_mask, worst_case_steps
 from .model.checkpoint import load, served_formats
 from .model.inference import folded, posteriors_of
 from .types import InputError, Posteriors, Prediction, Problem, Track, UsageError, printable
@@ -40,8 +40,7 @@ def find_checkpoint(given: str | os.PathLike[str] | None = None, formats: Sequen
         return Path(given), "as given"
     if named := os.environ.get("LPR_CHECKPOINT"):
         return Path(named), "from LPR_CHECKPOINT"
-    # A format that is named by its file has the name of that file.
-    named_formats = {Path(name).name.removesuffix(".yaml") for name in formats if name != AUTO}
+    named_formats = {name_of(name) for name in formats if name != AUTO}
     trained = list(Path("runs").glob("*/best/model.safetensors"))
     for path in sorted(trained, key=lambda path: path.stat().st_mtime, reverse=True):
         if not named_formats or named_formats <= set(served_formats(path)):
@@ -97,8 +96,7 @@ class Reader:
         calibration = Calibration.from_dict(stored) if stored else None
         if calibration and not calibration.formats:
             # An older one: the settings beside it are those that it was fitted with.
-            own = (Path(name).name.removesuffix(".yaml") for name in self.checkpoint.config.read.formats)
-            calibration = replace(calibration, formats=tuple(own))
+            calibration = replace(calibration, formats=tuple(map(name_of, self.checkpoint.config.read.formats)))
         self.decoder = Decoder(
             self.checkpoint.config,
             self.checkpoint.formats,

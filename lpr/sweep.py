@@ -84,14 +84,10 @@ def main(argv: Sequence[str]) -> int:
 
     data = parse_sources(args.data)
     check_names(config, data)
-    for path in [data] if isinstance(data, Path) else data.values():
-        if not path.exists():
-            raise InputError("is not there", where=path, fix="see --data")
     table = args.out / TABLE
     rows = _read(table)
-    _same_terms(
-        args.out / TERMS, {"config": config.model_dump(mode="json"), "data": args.data, "minutes": args.minutes}
-    )
+    terms = {"config": config.model_dump(mode="json"), "data": args.data, "minutes": args.minutes}
+    _same_terms(args.out / TERMS, terms, bool(rows))
     done = {row["run"] for row in rows}
     for number, settings in enumerate(trials(config, args.trials, args.seed), start=1):
         words = [f"{key}={value:g}" for key, value in settings.items()]
@@ -129,9 +125,9 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _same_terms(path: Path, terms: dict[str, Any]) -> None:
-    """Keep what the trials share, or refuse a table whose trials have something else in common."""
-    if path.is_file():
+def _same_terms(path: Path, terms: dict[str, Any], begun: bool) -> None:
+    """Keep what the trials share, or refuse a table whose trials, if any is done, have something else in common."""
+    if begun and path.is_file():
         if json.loads(path.read_text(encoding="utf-8")) != terms:
             raise InputError(
                 "holds a sweep with other presets, settings, data or minutes",

@@ -179,7 +179,9 @@ def sharpened(confidence: float, power: float, calibration: Calibration | None) 
     return float(_sigmoid(np.array([power * (logits[0] - logits[1])]))[0])
 
 
-def fit(evidence: Sequence[Evidence], right: Sequence[bool], method: str = "") -> Calibration:
+def fit(
+    evidence: Sequence[Evidence], right: Sequence[bool], method: str = "", formats: Sequence[str] = ()
+) -> Calibration:
     """Fit a calibration on N tracks' evidence and whether each plate was right; no tracks give the identity.
 
     Of three curves the one with the least cross-validated log loss is taken: logistic in raw (Platt 1999), logistic in
@@ -213,6 +215,7 @@ def fit(evidence: Sequence[Evidence], right: Sequence[bool], method: str = "") -
         least_raw=gate.least_raw,
         least_mass=gate.least_mass,
         most_entropy=gate.most_entropy,
+        formats=tuple(formats),
     )
 
 

@@ -27,9 +27,8 @@ if TYPE_CHECKING:
 #: Texts after the first that a prediction names.
 RUNNERS_UP = 4
 
-#: The best texts of a track, from which the probability of all others is estimated, see `_all_others`. Of 400 hard
-#: tracks the estimate from 16 lay between 0.76 and 1.57 times the sum over 300 for nine of ten; the search for 16 takes
-#: 0.9 ms more than that for 5.
+#: The best texts of a track, from which the probability of all others is estimated, see `_all_others`: more make the
+#: estimate better and the search slower.
 RANKED = 16
 #: Excess over 1 of the power of the rank with which their probabilities fall, at least: less has no finite sum.
 LEAST_POWER = 0.25

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ..config import Config, load_config, stored_config
 from ..files import atomic_path
-from ..formats import AUTO, PlateFormat, load_format
+from ..formats import AUTO, PlateFormat, load_format, name_of
 from ..types import InputError, Posteriors, Prediction, Problem, UsageError
 from .confidence import Calibration
 from .decode import covers, decode_track, serves
@@ -87,7 +87,7 @@ class Decoder:
         def find(name: str) -> PlateFormat:
             # A checkpoint carries its own formats; files are asked only for others, and where one is named anew.
             own = name in self.config.read.formats or not name.endswith(".yaml")
-            return (carried.get(Path(name).name.removesuffix(".yaml")) if own else None) or load_format(name)
+            return (carried.get(name_of(name)) if own else None) or load_format(name)
 
         return replace(self, config=config, formats=tuple(map(find, config.read.formats)), served=served)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -50,8 +49,8 @@ def finish(
     extra: dict[str, Any] = {"split": held_out.to_dict()}
     if held_out.calibrate:
         right = [p.text == t.text for p, t in zip(raw, split.calibrate, strict=True)]
-        calibration = fit([evidence for _, evidence in weighed], right, method_name(config.read))
-        calibration = replace(calibration, formats=tuple(one.name for one in formats))
+        names = [one.name for one in formats]
+        calibration = fit([evidence for _, evidence in weighed], right, method_name(config.read), names)
         figures = {**figures, "calibrate": {"tracks": scores.tracks, **scores.shares()}}
         extra["calibration"] = calibration.to_dict()
     extra["figures"] = figures
