@@ -63,6 +63,7 @@ class ModelConfig(Section):
     dropout: float = Field(0.3, ge=0, lt=1)
     timm_name: str = Field("resnet18", description="for name: timm; any CNN that supports features_only")
     residual: int = Field(0, ge=0, le=4, description="for name: cpu; residual blocks behind each of two stages")
+    residual_fine: int = Field(0, ge=0, le=4, description="for name: cpu; residual blocks at a quarter of the height")
     stn: bool = Field(False, description="spatial transformer: an affine transform of the picture, learned, before all")
     mixing: int = Field(0, ge=0, le=8, description="blocks of local and global mixing (SVTR) before the sequence model")
     temporal: int = Field(

@@ -33,7 +33,7 @@ def _trained(path: Path, *settings: str) -> tuple[Path, Recogniser]:
     return path, model.eval()
 
 
-GROWN = ["model.residual=1", "model.mixing=1", "model.stn=true", "model.temporal=1"]
+GROWN = ["model.residual=1", "model.residual_fine=1", "model.mixing=1", "model.stn=true", "model.temporal=1"]
 
 
 @pytest.mark.parametrize("settings", [*([one] for one in GROWN), GROWN, ["model.residual=2", "model.mixing=2"]])

@@ -57,10 +57,11 @@ class CpuCnn(nn.Module):
     LR plate of 44x20 px holds nothing that 16x64 samples of a 32x128 enlargement would lose.
     residual: squeeze-and-excitation residual blocks behind each of two stages, of 96 channels at H/8 and 128 at H/16,
     where a parameter costs least time: one block each takes 1.25 M parameters in all and 1.4 times the training time.
+    residual_fine: such blocks of 64 channels at H/4, where a character is still eight rows high.
     Input float32 (B, C, H, W). Output: early (B, 32, H/2, W/2), features (B, 128, H/16, W/4).
     """
 
-    def __init__(self, channels: int, residual: int = 0) -> None:
+    def __init__(self, channels: int, residual: int = 0, residual_fine: int = 0) -> None:
         super().__init__()
         self.stem = _conv(channels, 32, (2, 2))
         self.body = nn.Sequential(
@@ -72,9 +73,9 @@ class CpuCnn(nn.Module):
         )
         # Named by the stage they follow, and beside `body`, so that a network without them can grow into one with them.
         self.residual = nn.ModuleDict()
-        if residual:
-            for stage, width in ((2, 96), (4, 128)):
-                self.residual[str(stage)] = nn.Sequential(*(ResidualBlock(width, width) for _ in range(residual)))
+        for stage, width, count in ((1, 64, residual_fine), (2, 96, residual), (4, 128, residual)):
+            if count:
+                self.residual[str(stage)] = nn.Sequential(*(ResidualBlock(width, width) for _ in range(count)))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         early = x = self.stem(images)
@@ -232,16 +233,17 @@ def _narrow_strides(body: nn.Module, probe: Tensor) -> None:
 def build_backbone(config: Config) -> nn.Module:
     """The backbone that `config.model.name` names, for `config.input`'s size; random weights."""
     size, settings = config.input, config.model
-    if settings.residual and settings.name != "cpu":
-        raise InputError(
-            f"{settings.name} takes no residual blocks, only cpu does",
-            where="model.residual",
-            fix="--set model.residual=0, or model.name=cpu",
-        )
+    for name in ("residual", "residual_fine"):
+        if getattr(settings, name) and settings.name != "cpu":
+            raise InputError(
+                f"{settings.name} takes no residual blocks, only cpu does",
+                where=f"model.{name}",
+                fix=f"--set model.{name}=0, or model.name=cpu",
+            )
     if settings.name == "timm":
         return TimmCnn(settings.timm_name, size.channels, size.height, size.width)
     if settings.name == "cpu":
-        return CpuCnn(size.channels, settings.residual)
+        return CpuCnn(size.channels, settings.residual, settings.residual_fine)
     if settings.name == "svtr":
         return Svtr(size.channels, settings.dropout)
     return SeResNet(size.channels) if settings.name == "se-resnet" else SeedCnn(size.channels)

@@ -23,7 +23,7 @@ ARCHITECTURE = (
     ("input", "height"), ("input", "width"), ("input", "channels"),
 )  # fmt: skip
 #: What a run may have more of than its start, because it begins as the identity, but not less.
-GROWING = (("model", "residual"), ("model", "mixing"), ("model", "stn"), ("model", "temporal"))
+GROWING = tuple(("model", name) for name in ("residual", "residual_fine", "mixing", "stn", "temporal"))
 
 #: Lines about the data before training; the doctor shows all.
 SHOWN_PROBLEMS = 10
