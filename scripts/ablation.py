@@ -20,7 +20,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,16 +31,27 @@ from lpr.config import Config, load_config, parse_config
 from lpr.files import writable_folder, write_text
 from lpr.types import InputError, Track
 
+if TYPE_CHECKING:
+    import torch
+
+    from lpr.training.step import Stepper
+
 #: What each variant changes in the presets phase1 and cpu.
 VARIANTS = {
     "cpu": [],
     "residual": ["model.residual=1"],
+    "residual-fine": ["model.residual_fine=1"],
     "mixing": ["model.mixing=1"],
     "stn": ["model.stn=true"],
     "temporal": ["model.temporal=1"],
     "attention": ["model.sequence=attention"],
+    "super-resolution": ["model.super_resolution=true"],
     "no-slot-head": ["model.slot_head=false"],
+    "no-hr": ["data.hr_frames=none"],
+    "averaged": ["train.ema=0.999"],
     "light-augmentation": ["augment.strength=light"],
+    # The teacher is the averaged network, which reads the clean crop of a super-resolution sample.
+    "teacher": ["model.super_resolution=true", "train.ema=0.999", "train.teacher_weight=0.1"],
 }
 
 #: Variants whose weights are not those of the first: only trained from the start can they be compared with it.
@@ -119,36 +130,66 @@ def measured_rates(path: Path, configs: dict[str, Config]) -> dict[str, float]:
     """Training rates, frames per CPU second on one thread; those in `path` stand, so that a resumed run is the same."""
     import torch
 
-    from lpr.model.recogniser import build_recogniser
-    from lpr.training.loop import mixed_precision
-    from lpr.training.losses import compute_losses
+    from lpr.training.losses import WHOLE
 
     rates: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
     torch.set_num_threads(1)
     seconds: dict[str, list[float]] = {name: [] for name in configs if name not in rates}
-    networks = {}
-    for name in seconds:
-        model = build_recogniser(configs[name]).train().to(memory_format=torch.channels_last)
-        networks[name] = (model, torch.optim.AdamW(model.parameters(), fused=True))
+    steppers = {name: stepper(configs[name]) for name in seconds}
     # In turns: what else runs on the machine then slows all alike.
     for name in [*seconds] * 2 * TIMED_STEPS:
-        config, (model, optimizer) = configs[name], networks[name]
-        size, batch = config.input, config.train.batch_size
-        images = torch.randint(0, 256, (batch, size.channels, size.height, size.width), dtype=torch.uint8)
-        amp_type = mixed_precision(torch.device("cpu")) if config.train.amp else None
+        batch = random_batch(configs[name], steppers[name].trained.model.slots)
         started = time.process_time()
-        with torch.autocast("cpu", amp_type, enabled=amp_type is not None):
-            images = images.contiguous(memory_format=torch.channels_last)
-            outputs = model.training_outputs(images, tracks=torch.arange(batch) // FRAMES)
-        letters = min(7, model.slots)
-        labels, lengths = torch.ones(letters * batch, dtype=torch.long), torch.full((batch,), letters)
-        optimizer.zero_grad(set_to_none=True)
-        compute_losses(outputs, labels, lengths, None, config.train).total.backward()
-        optimizer.step()
+        steppers[name].step(batch, configs[name].train.lr, WHOLE, 1 + len(seconds[name]))
         seconds[name].append(time.process_time() - started)
     rates |= {name: configs[name].train.batch_size / min(took[TIMED_STEPS:]) for name, took in seconds.items()}
     write_text(path, json.dumps(rates))
     return rates
+
+
+def stepper(config: Config) -> Stepper:
+    """What takes the optimiser steps of a run from the start on the CPU."""
+    import torch
+
+    from lpr.model.recogniser import build_recogniser
+    from lpr.training.average import WeightAverage
+    from lpr.training.loop import mixed_precision
+    from lpr.training.processes import Processes
+    from lpr.training.state import Trained
+    from lpr.training.step import Stepper
+
+    model = build_recogniser(config).train().to(memory_format=torch.channels_last)
+    trained = Trained(
+        model,
+        torch.optim.AdamW(model.parameters(), fused=True),
+        torch.amp.GradScaler(enabled=False),
+        WeightAverage(model, config.train.ema) if config.train.ema else None,
+    )
+    return Stepper(trained, config, Processes(), mixed_precision(torch.device("cpu")) if config.train.amp else None)
+
+
+def random_batch(config: Config, slots: int) -> dict[str, torch.Tensor]:
+    """Noise in a batch as the loader makes it, with the usual share of super-resolution samples where there are any."""
+    import torch
+
+    size, count = config.input, config.train.batch_size
+    letters = min(7, slots)
+
+    def noise(number: int, scale: int) -> torch.Tensor:
+        shape = (number, size.channels, scale * size.height, scale * size.width)
+        return torch.randint(0, 256, shape, dtype=torch.uint8)
+
+    batch = {
+        "images": noise(count, 1),
+        "targets": torch.ones(letters * count, dtype=torch.int64),
+        "target_lengths": torch.full((count,), letters),
+        "looks": torch.arange(count) // FRAMES,
+    }
+    if config.model.super_resolution:
+        degraded = config.data.hr_share * {"degraded": 1.0, "both": 0.5}.get(config.data.hr_frames, 0.0)
+        batch["sr_targets"] = noise(count, 2)
+        batch["sr_mask"] = torch.arange(count) < round(degraded * count)
+    return batch
 
 
 def read(run: Path, config: Config, data: Any, test: Path | None, truth: Path | None) -> dict[str, Any]:
