@@ -67,8 +67,8 @@ def main(argv: Sequence[str]) -> int:
     texts = {track.id: track.text or "" for track in truth}
 
     from .data.scan import scan
-    from .decode.confidence import ENOUGH_RIGHT, fit, method_name
-    from .decode.decode import weigh_track
+    from .decode.confidence import ENOUGH_RIGHT, RANKED, fit, method_name
+    from .decode.decode import rank_of, weigh_track
     from .ensemble import Ensemble
     from .model.checkpoint import recalibrate
 
@@ -99,12 +99,14 @@ def main(argv: Sequence[str]) -> int:
     if several:
         ensemble.weights = _weights([(found[i], t) for i, t in choosing.items() if i in found], ensemble)
     kept = [(ensemble.weighted(found[i]), text) for i, text in texts.items() if i in found]
-    weighed = [weigh_track(one, read, decoder.formats) for one, _ in kept]
-    evidence, right = [e for _, e in weighed], [p.text == t for (p, _), (_, t) in zip(weighed, kept, strict=True)]
+    weighed = [weigh_track(one, read, decoder.formats, RANKED - 1) for one, _ in kept]
+    evidence = [found for _, found in weighed]
+    ranks = [rank_of(text, prediction) for (prediction, _), (_, text) in zip(weighed, kept, strict=True)]
+    right = [rank == 0 for rank in ranks]
     if len(set(right)) < 2:
         what = "all of them are read rightly" if any(right) else "none of them is read rightly"
         raise InputError(f"{len(right)} tracks cannot calibrate: {what}", where=args.tracks, fix="add tracks")
-    calibration = fit(evidence, right, method_name(read), [one.name for one in decoder.formats])
+    calibration = fit(evidence, right, method_name(read), [one.name for one in decoder.formats], ranks)
     if not several:
         print(f"before: {_figures(decoder.calibration, evidence, right, calibration.method)}")
     print(f"after:  {_figures(calibration, evidence, right, calibration.method)}")

@@ -56,6 +56,17 @@ NOT_A_PLATE = 0.05
 #: tail says where the lower ones are: the tails of log values were about exponential.
 LOST, TAIL = 0.0025, 0.2
 
+#: The best texts of a track, from which the probability of all others is estimated, see `Evidence.rest`: more make the
+#: estimate better and the search slower.
+RANKED = 16
+#: Excess over 1 of the power of the rank with which their probabilities fall, at least: less has no finite sum.
+LEAST_FALL = 0.25
+
+#: Powers of raw values that are tried for the shares of the texts after the first, see `Calibration`.
+POWERS = tuple(k / 20 for k in range(14, 51))
+#: Least share of the rest that is taken to lie beyond the ranked texts: they never hold everything for sure.
+BEYOND = 1e-3
+
 #: Tracks and right readings from which other curves than Platt's are tried, and thresholds are set.
 ENOUGH, ENOUGH_RIGHT = 60, 40
 
@@ -72,14 +83,30 @@ class Evidence:
 
     raw: see above, in [0, 1]. margin: natural log of its ratio to the runner-up's raw value, at least 0; 0 where the
     method names none. mass: probability of all plates of the formats together, in [0, 1]. entropy: of the surest
-    frame's paths, in nats, at least 0. others: raw values of all other plates together, estimated; 0 where unknown.
+    frame's paths, in nats, at least 0. after: raw values of the next best plates, RANKED - 1 of them where there are so
+    many, falling; () where the method names none.
     """
 
     raw: float
     margin: float = 0.0
     mass: float = 1.0
     entropy: float = 0.0
-    others: float = 0.0
+    after: tuple[float, ...] = ()
+
+    def rest(self, power: float = 1.0) -> float:
+        """Estimated sum of raw ** power over all plates but the best.
+
+        The values fall about as a power of the rank, the same from one octave to the next.
+        """
+        values = np.array(self.after) ** power
+        known = float(values.sum())
+        if len(values) < RANKED - 1 or not values[-1] > 0:
+            return known
+        fall = float(np.log2(values[RANKED // 2 - 2] / values[-1]))
+        beyond = RANKED * float(values[-1]) / max(fall - 1, LEAST_FALL)
+        # What all plates have together is known, and none of those beyond has more than the last one.
+        most = max(self.mass - self.raw - sum(self.after), 0.0) * self.after[-1] ** (power - 1)
+        return known + min(beyond, most)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +130,7 @@ class Calibration:
     least_mass: float = 0.0
     most_entropy: float = 0.0
     formats: tuple[str, ...] = ()
+    power: float = 1.0
 
     def apply(self, evidence: Evidence) -> float:
         """Confidence in [0, 1]; never falls with raw, margin or mass, nor rises with entropy.
@@ -147,11 +175,14 @@ class Calibration:
                 float(values.get("least_mass", 0.0)),
                 float(values.get("most_entropy", 0.0)),
                 tuple(map(str, values.get("formats", ()))),
+                float(values.get("power", 1.0)),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"calibration {dict(values)!r} is not readable: {error!r}") from error
         if not (np.isfinite([found.slope, found.intercept, found.margin]).all() and found.slope > 0 <= found.margin):
             raise InputError(f"calibration needs finite values, a slope above 0 and a margin not below it: {values!r}")
+        if not 0 < found.power < np.inf:
+            raise InputError(f"calibration needs a power above 0, not {found.power:g}")
         knots = np.array(found.knots).reshape(-1, 2)
         inside = ((knots[:, 1] >= 0) & (knots[:, 1] <= 1)).all()
         if not (np.isfinite(knots).all() and (np.diff(knots, axis=0) >= 0).all() and inside):
@@ -180,10 +211,16 @@ def sharpened(confidence: float, power: float, calibration: Calibration | None) 
 
 
 def fit(
-    evidence: Sequence[Evidence], right: Sequence[bool], method: str = "", formats: Sequence[str] = ()
+    evidence: Sequence[Evidence],
+    right: Sequence[bool],
+    method: str = "",
+    formats: Sequence[str] = (),
+    ranks: Sequence[int] = (),
 ) -> Calibration:
     """Fit a calibration on N tracks' evidence and whether each plate was right; no tracks give the identity.
 
+    ranks: where each right text stands, 0 for the best, k for the k-th of `Evidence.after`, -1 for none of them; the
+    power of the texts after the first is fitted with it.
     Of three curves the one with the least cross-validated log loss is taken: logistic in raw (Platt 1999), logistic in
     raw and margin, and isotonic (with scikit-learn) over the better of the two. With few tracks it is Platt's.
 
@@ -216,7 +253,24 @@ def fit(
         least_mass=gate.least_mass,
         most_entropy=gate.most_entropy,
         formats=tuple(formats),
+        power=_power([(one, rank) for one, rank in zip(evidence, ranks, strict=False) if gate.is_plate(one)]),
     )
+
+
+def _power(ranked: Sequence[tuple[Evidence, int]]) -> float:
+    """The power under which the right texts that are not the best are likeliest where they stand; 1 with few."""
+    others = [(one, rank) for one, rank in ranked if rank and len(one.after) == RANKED - 1 and one.after[-1] > 0]
+    if len(others) < ENOUGH:
+        return 1.0
+
+    def likelihood(power: float) -> float:
+        total = 0.0
+        for one, rank in others:
+            shares = np.array(one.after) ** power / one.rest(power)
+            total += float(np.log(shares[rank - 1] if rank > 0 else max(1 - shares.sum(), BEYOND)))
+        return total
+
+    return max(POWERS, key=likelihood)
 
 
 def _gate(good: Sequence[Evidence]) -> Calibration:

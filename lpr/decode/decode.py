@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..formats import PlateFormat, format_of
 from ..types import Posteriors, Prediction, Problem, Reading
 from .beam import beam, prefix_beam
-from .confidence import NOT_A_PLATE, Calibration, Evidence, method_name, sharpened
+from .confidence import NOT_A_PLATE, RANKED, Calibration, Evidence, method_name, sharpened
 from .constrained import best_paths
 from .ctc import clean, text_log_probs
 from .fusion import VOTES, frame_weights, log_prob_sum, path_entropy
@@ -26,12 +26,6 @@ if TYPE_CHECKING:
 
 #: Texts after the first that a prediction names.
 RUNNERS_UP = 4
-
-#: The best texts of a track, from which the probability of all others is estimated, see `_all_others`: more make the
-#: estimate better and the search slower.
-RANKED = 16
-#: Excess over 1 of the power of the rank with which their probabilities fall, at least: less has no finite sum.
-LEAST_POWER = 0.25
 
 #: What the problem says of a track that is not taken for a plate; the names of the formats follow.
 UNLIKE = "does not look like a plate of"
@@ -88,7 +82,8 @@ def weigh_track(
     per_frame = _frame_readings(own, posteriors, read, formats)
     fused, weights, masses = fused_evidence(arrays, read, formats, alphabet, posteriors.weights)
     others: tuple[tuple[str, float], ...] = ()
-    margin = rest = 0.0
+    after: tuple[float, ...] = ()
+    margin = 0.0
     if read.fusion in VOTES:
         # A frame in which the free decoders saw nothing, or one too short for a plate, has no vote.
         text, raw = VOTES[read.fusion]([r for r in per_frame if r.text and np.isfinite(r.log_prob)])
@@ -98,7 +93,7 @@ def weigh_track(
         if others and raw > 0:
             margin = float(np.log(raw) - np.log(max(others[0][1], TINY)))
         if read.decoder == "constrained":
-            rest = _all_others([prob for _, prob in others], sum(masses.values()) - raw)
+            after = tuple(prob for _, prob in others[: RANKED - 1])
     if not text:
         text, likeliest = fallback_text(formats, alphabet)
         return Prediction(posteriors.track_id, text, 0.0, likeliest.name, per_frame), Evidence(0.0)
@@ -114,7 +109,7 @@ def weigh_track(
         format_probs=_shares(masses, formats, read) if len(formats) > 1 else (),
     )
     entropy = min(path_entropy(array) for array in arrays if len(array))
-    return prediction, Evidence(raw, max(margin, 0.0), min(1.0, sum(masses.values())), entropy, rest)
+    return prediction, Evidence(raw, max(margin, 0.0), min(1.0, sum(masses.values())), entropy, after)
 
 
 def fused_evidence(
@@ -180,36 +175,30 @@ def share_rest(
     *,
     obey: bool = True,
 ) -> tuple[tuple[str, float], ...]:
-    """Give texts after the first their share of 1 - confidence, in proportion to their raw probabilities.
+    """Give texts after the first their share of 1 - confidence, in proportion to powers of their raw probabilities.
 
     `calibration` is the usable one. Its curve says how likely all other plates are together, and of their raw
-    probabilities this is their sum (`Evidence.others`); without one the raw values stand. All probabilities of a track
+    probabilities this is their sum (`Evidence.rest`); without one the raw values stand. All probabilities of a track
     sum to at most 1, and none exceeds the confidence. What is no plate is none with any other text either. Texts that
     obey no format (`obey` False) are not among those plates: they have a share of what the best one leaves.
     """
-    raw, known = evidence.raw, sum(prob for _, prob in others)
-    left = 1 - raw
-    if obey and calibration is not None and raw > 0:
+    left, power = 1 - evidence.raw, 1.0
+    if obey and calibration is not None and evidence.raw > 0:
         if not calibration.is_plate(evidence):
-            left = raw * (1 - confidence) / max(confidence, TINY)
-        elif evidence.others > 0:
-            left = evidence.others
-    left = max(left, known, TINY)
-    return tuple((t, min(prob / left * (1 - confidence), confidence if obey else 1.0)) for t, prob in others)
+            left = evidence.raw * (1 - confidence) / max(confidence, TINY)
+        elif evidence.after:
+            power = calibration.power
+            left = evidence.rest(power)
+    values = [(text, prob**power) for text, prob in others]
+    left = max(left, sum(value for _, value in values), TINY)
+    most = confidence if obey else 1.0
+    return tuple((text, min(value / left * (1 - confidence), most)) for text, value in values)
 
 
-def _all_others(found: Sequence[float], most: float) -> float:
-    """Estimated sum of the raw probabilities of all plates but the best, at most `most`, from the next best in order.
-
-    Their probabilities fall about as a power of the rank, the same from one octave to the next.
-    """
-    found = found[: RANKED - 1]
-    known = float(sum(found))
-    if len(found) < RANKED - 1 or not found[-1] > 0:
-        return known
-    power = float(np.log2(found[RANKED // 2 - 2] / found[-1]))
-    beyond = RANKED * found[-1] / max(power - 1, LEAST_POWER)
-    return max(min(known + beyond, most), known)
+def rank_of(text: str, prediction: Prediction) -> int:
+    """Where `text` stands: 0 for the prediction's own, k for its k-th runner-up, -1 for none of them."""
+    named = [prediction.text, *(other for other, _ in prediction.runners_up)]
+    return named.index(text) if text in named else -1
 
 
 def _frame_readings(

@@ -9,8 +9,8 @@ import torch
 
 from ..config import Config
 from ..data.splits import Split
-from ..decode.confidence import fit, method_name
-from ..decode.decode import weigh_track
+from ..decode.confidence import RANKED, fit, method_name
+from ..decode.decode import rank_of, weigh_track
 from ..decode.records import audit_record, to_record
 from ..files import write_text
 from ..formats import load_formats
@@ -42,15 +42,16 @@ def finish(
     frames.name(problems)
     frames.count(len(problems), sum(len(track.lr) for track in split.calibrate), "frames held out to calibrate")
     formats = load_formats(config.read.formats)
-    weighed = [weigh_track(posteriors, config.read, formats) for posteriors, _ in read[len(split.select) :]]
+    weighed = [weigh_track(posteriors, config.read, formats, RANKED - 1) for posteriors, _ in read[len(split.select) :]]
     raw = [prediction for prediction, _ in weighed]
     scores = score(raw, split.calibrate)
     figures, calibration = best.figures, None
     extra: dict[str, Any] = {"split": held_out.to_dict()}
     if held_out.calibrate:
-        right = [p.text == t.text for p, t in zip(raw, split.calibrate, strict=True)]
+        ranks = [rank_of(t.text or "", p) for p, t in zip(raw, split.calibrate, strict=True)]
         names = [one.name for one in formats]
-        calibration = fit([evidence for _, evidence in weighed], right, method_name(config.read), names)
+        right, evidence = [rank == 0 for rank in ranks], [found for _, found in weighed]
+        calibration = fit(evidence, right, method_name(config.read), names, ranks)
         figures = {**figures, "calibrate": {"tracks": scores.tracks, **scores.shares()}}
         extra["calibration"] = calibration.to_dict()
     extra["figures"] = figures
