@@ -39,6 +39,12 @@ def find_checkpoint(given: str | os.PathLike[str] | None = None, formats: Sequen
     if given:
         return Path(given), "as given"
     if named := os.environ.get("LPR_CHECKPOINT"):
+        if not Path(named).exists():
+            raise InputError(
+                f"the environment variable names {named}, which is not there",
+                where="LPR_CHECKPOINT",
+                fix="unset it, or name a run, its best folder or a .safetensors file",
+            )
         return Path(named), "from LPR_CHECKPOINT"
     named_formats = {name_of(name) for name in formats if name != AUTO}
     trained = list(Path("runs").glob("*/best/model.safetensors"))

@@ -82,6 +82,23 @@ def test_everything_wrong_is_named_with_its_file_and_remedy(
     assert printed.count("\nerror: ") == 3 and f"... and {len(found['problems']) - 3} more" in printed
 
 
+def test_lost_hr_frames_and_corners_far_outside_their_picture_are_named(data: Path, tmp_path: Path) -> None:
+    first, second, *_ = sorted(path.parent for path in data.rglob("annotations.json"))
+    (gone := next(first.glob("hr-003.*"))).unlink()
+    image = next(second.glob("lr-001.*"))
+    annotations = json.loads((second / "annotations.json").read_text())
+    names = ("top-left", "top-right", "bottom-right", "bottom-left")
+    edge = dict(zip(names, ([-2, -1], [46, 2], [46, 19], [-2, 18]), strict=True))
+    for points, expected in ((edge, 0), ({**edge, "bottom-right": [460, 19]}, 1)):
+        annotations["corners"] = {image.name: points}
+        (second / "annotations.json").write_text(json.dumps(annotations))
+        problems = check(data, "--images", tmp_path=tmp_path, code=0)["problems"]
+        outside = [p for p in problems if "bottom-right corner (460, 19) lies far outside" in p["what"]]
+        assert len(outside) == expected and all(p["where"] == str(image) for p in outside)
+        (lost,) = [p for p in problems if "HR frames" in p["what"]]
+        assert lost["where"] == str(gone.parent) and "the first has" in lost["what"]
+
+
 def test_strict_fails_on_warnings(tmp_path: Path) -> None:
     write_image(tmp_path / "d" / "ABC12345.png")
     assert main([str(tmp_path / "d")]) == 0

@@ -11,10 +11,14 @@ from statistics import median
 from typing import Any
 
 from ..formats import PlateFormat, format_of, load_format
-from ..types import ALPHABET, Frame, InputError, Problem, Track
+from ..types import ALPHABET, Frame, FrameKind, InputError, Problem, Track
 from .images import decode_image, read_bytes
 from .labels import label_problem
 from .scan import Scan
+
+
+#: How far corners may lie outside their picture, as a share of its size: crops cut plates, but not by a quarter.
+OUTSIDE = 0.25
 
 
 @dataclass(slots=True)
@@ -98,7 +102,9 @@ def examine(scan: Scan, formats: Sequence[PlateFormat]) -> Findings:
             violations.append(Problem(track.label_at, f"label {track.text!r} has not the format {names}", fix))
     problems += _summarised(violations, sum(by_format.values()), formats)
     lr_per_track = Counter(len(track.lr) for track in scan.tracks)
-    problems += _unusual_counts(scan.tracks, lr_per_track)
+    problems += _unusual_counts(scan.tracks, "lr")
+    # Test sets, which have no labels, have no HR frames either.
+    problems += _unusual_counts([track for track in scan.tracks if track.text is not None], "hr")
     lengths: Counter[int] = Counter()
     for text, count in labels.items():
         lengths[len(text)] += count
@@ -129,7 +135,9 @@ def examine_images(tracks: Iterable[Track]) -> ImageFindings:
                 damaged += 1
                 problems.append(error.problem)
                 continue
-            sizes[track.scenario or "-", frame.kind].append((image.shape[1], image.shape[0]))
+            height, width = image.shape[:2]
+            sizes[track.scenario or "-", frame.kind].append((width, height))
+            problems += _outside_problem(frame, track, width, height)
             twin, its_track = first_with.setdefault(blake2b(data, digest_size=16).digest(), (frame, track))
             if twin is not frame:
                 identical += 1
@@ -190,14 +198,32 @@ def _summarised(violations: list[Problem], labels: int, formats: Sequence[PlateF
     return [Problem(violations[0].where, what, "correct labels or layouts, or name their format with --format")]
 
 
-def _unusual_counts(tracks: Sequence[Track], lr_per_track: Counter[int]) -> list[Problem]:
-    usual, count = lr_per_track.most_common(1)[0]
+def _unusual_counts(tracks: Sequence[Track], kind: FrameKind) -> list[Problem]:
+    counts = [len(track.lr if kind == "lr" else track.hr) for track in tracks]
+    usual, count = (Counter(counts).most_common(1) or [(0, 0)])[0]
     if count == len(tracks):
         return []
-    odd = next(track for track in tracks if len(track.lr) != usual)
+    at = next(at for at, found in enumerate(counts) if found != usual)
+    odd, name = tracks[at], kind.upper()
     where = odd.frames[0].path.parent if odd.frames else Path(odd.id)
-    what = f"{len(tracks) - count} tracks have not the usual {usual} LR frames; the first has {len(odd.lr)}"
-    return [Problem(str(where), what, "any number can be read; check that none was lost in copying")]
+    what = f"{len(tracks) - count} tracks have not the usual {usual} {name} frames; the first has {counts[at]}"
+    use = "any number can be read" if kind == "lr" else "training takes any number, reading none"
+    return [Problem(str(where), what, f"{use}; check that none was lost in copying")]
+
+
+def _outside_problem(frame: Frame, track: Track, width: int, height: int) -> list[Problem]:
+    """Corners that lie more than OUTSIDE of the picture's size beyond it, which a plate cut by the crop does not."""
+    points = track.corners.get(frame.path.name, {})
+    far = {
+        name: (x, y)
+        for name, (x, y) in points.items()
+        if max(-x, x - width) > OUTSIDE * width or max(-y, y - height) > OUTSIDE * height
+    }
+    if not far:
+        return []
+    (name, (x, y)), *_ = far.items()
+    what = f"its {name} corner ({x:g}, {y:g}) lies far outside the picture of {width}x{height} px"
+    return [Problem(str(frame.path), what, "correct annotations.json, or check that picture and corners belong together")]
 
 
 def _twin_problem(frame: Frame, track: Track, twin: Frame, its_track: Track) -> Problem:
