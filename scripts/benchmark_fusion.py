@@ -2,6 +2,7 @@
 
 python scripts/benchmark_fusion.py                                        # tests/data/fusion.npz, synthetic
 python scripts/benchmark_fusion.py posteriors.npz --truth truth.csv       # any that lpr.infer --save-posteriors wrote
+python scripts/benchmark_fusion.py --frames                               # by number of frames
 
 Each table moves the frames' posteriors against each other: by -k to k steps, drawn for each frame, with blanks for what
 is missing. All are of frames read on their own; a last row has those of a network that lets frames look at each other
@@ -19,6 +20,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -112,11 +114,36 @@ def right(tracks: Labelled, formats: Sequence[PlateFormat], read: ReadConfig) ->
     return np.array([weigh_track(one, read, formats, 0)[0].text == text for one, text in tracks], np.float64)
 
 
+def subsets(tracks: Labelled, count: int) -> list[Labelled]:
+    """For every way to choose `count` frames, the tracks with these frames alone; all must have as many frames."""
+    if len({len(one.log_probs) for one, _ in tracks}) != 1:
+        raise InputError("its tracks differ in their numbers of frames", fix="leave out --frames")
+    return [
+        [(replace(one, log_probs=tuple(one.log_probs[k] for k in chosen)), text) for one, text in tracks]
+        for chosen in combinations(range(len(tracks[0][0].log_probs)), count)
+    ]
+
+
+def ladder(tracks: Labelled, formats: Sequence[PlateFormat]) -> None:
+    """Print exact match by number of frames, mean over all choices of so many frames of a track."""
+    votes = ("majority_vote", "position_vote")
+    print(f"{len(tracks)} tracks, all choices of so many of their frames, each frame looked at once\n")
+    print(f"| frames | default, exact % (95 %) | {' | '.join(votes)} |\n|--:|--:|" + "--:|" * len(votes))
+    for count in range(1, 1 + len(tracks[0][0].log_probs)):
+        chosen = subsets(tracks, count)
+        cells = []
+        for read in (DEFAULT, *(WAYS[name] for name in votes)):
+            found = mean(np.mean([right(some, formats, read) for some in chosen], axis=0), (0, 1))
+            cells.append("{:.1f} ({:.1f}–{:.1f})".format(*(100 * x for x in (found.value, found.low, found.high))))
+        print(f"| {count} | {' | '.join(cells)} |", flush=True)
+
+
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("posteriors", type=Path, nargs="?", default=KEPT)
     parser.add_argument("--truth", type=Path, help="folder of labelled tracks, or a CSV track_id,text")
     parser.add_argument("--shifts", type=int, nargs="*", default=[0, 1, 2], metavar="K", help="default: 0 1 2")
+    parser.add_argument("--frames", action="store_true", help="compare numbers of frames instead")
     parser.add_argument("--write", type=Path, metavar="FILE", help="write a small copy and compare nothing")
     args = parser.parse_args(argv)
     try:
@@ -125,6 +152,9 @@ def main(argv: Sequence[str]) -> int:
         if args.write:
             keep(args.write, tracks[:MOST], formats, "synthetic, see scripts/benchmark_fusion.py")
             print(f"{args.write}: {min(len(tracks), MOST)} tracks, {args.write.stat().st_size / 1e6:.2f} MB")
+            return 0
+        if args.frames:
+            ladder(tracks, formats)
             return 0
     except InputError as error:
         sys.exit(f"error: {error}")

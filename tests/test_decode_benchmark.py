@@ -41,7 +41,8 @@ def test_the_order_of_frames_changes_nothing(kept):
             *(text for text, _ in again.runners_up),
         ]
         # Sums in another order differ in the last bit.
-        assert dataclasses.astuple(raw) == pytest.approx(dataclasses.astuple(raw_again), rel=1e-12)
+        for name, value in dataclasses.asdict(raw).items():
+            assert value == pytest.approx(getattr(raw_again, name), rel=1e-12), name
 
 
 def test_the_file_keeps_what_matters(kept, tmp_path):
@@ -53,3 +54,12 @@ def test_the_file_keeps_what_matters(kept, tmp_path):
         assert text == other
         assert np.allclose(np.exp(np.stack(one.log_probs)), np.exp(np.stack(two.log_probs)), atol=2e-3)
     assert benchmark.KEPT.stat().st_size < 1_500_000
+
+
+def test_more_frames_read_more(kept, capsys):
+    tracks, formats = kept
+    assert len(benchmark.subsets(tracks[:2], 3)) == 10
+    benchmark.ladder(tracks[:40], formats)
+    rows = [line.split("|")[2].split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("| ")][1:]
+    shares = [float(row) for row in rows]
+    assert len(shares) == 5 and shares[0] + 10 < shares[2] <= shares[4] + 2

@@ -16,7 +16,6 @@ from .images import decode_image, read_bytes
 from .labels import label_problem
 from .scan import Scan
 
-
 #: How far corners may lie outside their picture, as a share of its size: crops cut plates, but not by a quarter.
 OUTSIDE = 0.25
 
@@ -223,7 +222,7 @@ def _outside_problem(frame: Frame, track: Track, width: int, height: int) -> lis
         return []
     (name, (x, y)), *_ = far.items()
     what = f"its {name} corner ({x:g}, {y:g}) lies far outside the picture of {width}x{height} px"
-    return [Problem(str(frame.path), what, "correct annotations.json, or check that picture and corners belong together")]
+    return [Problem(str(frame.path), what, "correct annotations.json, or check that they belong to this picture")]
 
 
 def _twin_problem(frame: Frame, track: Track, twin: Frame, its_track: Track) -> Problem:
