@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .types import InputError
+
 if TYPE_CHECKING:
     from .reader import Reader
 
 __version__ = "0.1.0"
-__all__ = ["Reader", "__version__"]
+__all__ = ["InputError", "Reader", "__version__"]
 
 
 def __getattr__(name: str) -> Any:

@@ -4,14 +4,18 @@ python -m lpr.calibrate --checkpoint runs/phase2 --tracks DIR
 python -m lpr.calibrate --checkpoint runs/phase2 --tracks posteriors.npz --truth truth.csv
 python -m lpr.calibrate --checkpoint runs/one runs/two --tracks DIR --out runs/ensemble.json
 
-The checkpoint's file is rewritten; its weights and its hash stay. The texts of all predictions stay too. Of several
-checkpoints none is touched: --out receives an ensemble file, which lpr.infer takes as one --checkpoint.
+The checkpoint's file is rewritten, or with --out a copy of it; its weights and its hash stay. The texts of all
+predictions stay too. Where the calibration of before fits these tracks better, as it may where they are few, nothing is
+written. Of several checkpoints none is touched: --out receives an ensemble file, which lpr.infer takes as one
+--checkpoint.
 """
 
 from __future__ import annotations
 
+import shutil
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,14 +50,18 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--tracks", required=True, type=Path, metavar="DIR", help="tracks, or a posteriors.npz")
     parser.add_argument("--truth", type=Path, metavar="DIR|CSV", help="the true texts; default: the labels in --tracks")
     parser.add_several("--set", "K=V", "reading settings to calibrate and to keep")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="the ensemble file to write (.json)")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="the ensemble file (.json) or, of one, the copy to write"
+    )
     parser.add_argument("--device", help="torch device; default: the GPU where there is one")
     args = parser.parse_args(argv)
     several = len(args.checkpoint) > 1
     if not args.checkpoint or args.checkpoint[0].endswith(".json"):
         raise UsageError("--checkpoint: name the checkpoint to calibrate, or the members of an ensemble")
-    if several != bool(args.out) or (several and args.out.suffix != ".json"):
-        raise UsageError("--out FILE.json is for several --checkpoint, and they need it")
+    if several and (not args.out or args.out.suffix != ".json"):
+        raise UsageError("several --checkpoint need --out FILE.json")
+    if not several and args.out and args.out.suffix != ".safetensors":
+        raise UsageError("--out of one --checkpoint is FILE.safetensors")
 
     from .decode.stored import SUFFIX, StoredPosteriors
 
@@ -67,9 +75,10 @@ def main(argv: Sequence[str]) -> int:
     texts = {track.id: track.text or "" for track in truth}
 
     from .data.scan import scan
-    from .decode.confidence import ENOUGH_RIGHT, RANKED, fit, method_name
-    from .decode.decode import rank_of, weigh_track
+    from .decode.confidence import ENOUGH_RIGHT, RANKED, fit, log_loss, method_name
+    from .decode.decode import rank_of, usable, weigh_track
     from .ensemble import Ensemble
+    from .files import writing
     from .model.checkpoint import recalibrate
 
     ensemble = Ensemble(args.checkpoint, settings=args.set, device=args.device)
@@ -103,14 +112,29 @@ def main(argv: Sequence[str]) -> int:
     evidence = [found for _, found in weighed]
     ranks = [rank_of(text, prediction) for (prediction, _), (_, text) in zip(weighed, kept, strict=True)]
     right = [rank == 0 for rank in ranks]
+    if not right:
+        raise InputError("no track is left to calibrate on", where=args.tracks, fix="add tracks")
     if len(set(right)) < 2:
         what = "all of them are read rightly" if any(right) else "none of them is read rightly"
         raise InputError(f"{len(right)} tracks cannot calibrate: {what}", where=args.tracks, fix="add tracks")
     calibration = fit(evidence, right, method_name(read), [one.name for one in decoder.formats], ranks)
+    before = usable(decoder.calibration, read, decoder.formats)
+    if before and calibration.right < ENOUGH_RIGHT:
+        limits = {name: getattr(before, name) for name in ("least_raw", "least_mass", "most_entropy")}
+        calibration = replace(calibration, **limits)
     if not several:
         print(f"before: {_figures(decoder.calibration, evidence, right, calibration.method)}")
     print(f"after:  {_figures(calibration, evidence, right, calibration.method)}")
+    if before and not several and log_loss(before, evidence, right) < log_loss(calibration, evidence, right):
+        raise InputError(
+            f"{len(right)} tracks calibrate worse than it is calibrated already; nothing was written",
+            where=args.tracks,
+            fix="add tracks",
+        )
     target = args.out or ensemble.readers[0].checkpoint.path
+    if args.out and not several:
+        with writing(target):
+            shutil.copyfile(ensemble.readers[0].checkpoint.path, target)
     if several:
         ensemble.save(target, calibration)
         said = ", ".join(
@@ -120,7 +144,7 @@ def main(argv: Sequence[str]) -> int:
     else:
         recalibrate(target, calibration.to_dict(), read.model_dump(mode="json"))
     console().print(f"fitted on {calibration.tracks} tracks, of which {calibration.right} are read rightly")
-    if calibration.right < ENOUGH_RIGHT:
+    if calibration.right < ENOUGH_RIGHT and not before:
         say = "WARNING: fewer than {0} right readings tell no limit for what is no plate: it may get any confidence"
         console().print(say.format(ENOUGH_RIGHT), style="bold red")
     print(target)
@@ -140,7 +164,8 @@ def _folds(
             )
         if not several:
             return {}, texts
-        choosing = {i: text for i, text in texts.items() if zlib.crc32(text.encode()) % 2}
+        # Not the last three bits, by which the generator parts test texts from others (plates/texts.py).
+        choosing = {i: text for i, text in texts.items() if zlib.crc32(text.encode()) >> 3 & 1}
         return choosing, {i: text for i, text in texts.items() if i not in choosing}
     # What one member was trained on says nothing of the others' worth.
     select, calibrate = (

@@ -24,13 +24,14 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 Without --registry: the plates that obey a format, and match --pattern where it is given (? one character, * any).
---registry: a CSV with a column `text`; only its plates are ranked, those that match --pattern where it is given.
+--registry: a CSV with a column `text`, or --column; only its plates are ranked, those that match --pattern.
 --out receives candidates.jsonl (a line a track) and candidates.csv (a line a candidate).
-`prob` is the probability that the whole plate is this one; those of a track sum to at most 1. `char_probs` holds for
-each character its probability if all the others are right. `format_probs` holds the probability of each format, where
+`prob` is the probability that the whole plate is this one; those of a track sum to at most 1. `share` is the same if it
+is one of those listed, say because it must be in the register. `char_probs` holds for each character its probability
+if all the others are right. `format_probs` holds the probability of each format, where
 several are read; --format auto weighs them by their priors, but not where --registry or --pattern choose the texts."""
 
-COLUMNS = ("track_id", "rank", "text", "prob", "format", "char_probs", "line")
+COLUMNS = ("track_id", "rank", "text", "prob", "share", "format", "char_probs", "line", "problems")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--tracks", required=True, metavar="DIR", help="tracks, or single images of plates")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the two results")
     parser.add_argument("--top", type=int, default=10, metavar="N", help="candidates a track (default 10)")
-    parser.add_argument("--registry", metavar="CSV", help="known plates, one a line, in a column `text`")
+    parser.add_argument("--registry", metavar="CSV", help="known plates, one a line")
+    parser.add_argument("--column", default="text", metavar="NAME", help="the register's column of plates (text)")
     parser.add_argument("--pattern", metavar="TEXT", help='what a witness remembers, such as "A?C1*"')
     parser.add_several("--checkpoint", "PATH", "a run, its best folder or file; or several, or an ensemble file")
     parser.add_several(
@@ -61,6 +63,8 @@ def main(argv: Sequence[str]) -> int:
         raise UsageError(f"--top {args.top} is not between 1 and 1000")
 
     from .data.scan import scan
+    from .decode.decode import UNLIKE
+    from .decode.stored import UNCALIBRATED
     from .files import writable_folder, write_text
 
     scanned = scan(Path(args.tracks))
@@ -74,7 +78,7 @@ def main(argv: Sequence[str]) -> int:
     say(reader.said)
     known = None
     if args.registry:
-        known = read_registry(Path(args.registry), reader.alphabet, args.pattern)
+        known = read_registry(Path(args.registry), reader.alphabet, args.pattern, args.column)
         show_problems(known.problems)
         say(
             f"{args.registry}: {len(known.register)} plates to rank, {known.repeated} repeated, "
@@ -85,9 +89,7 @@ def main(argv: Sequence[str]) -> int:
 
     find, decoder = _finder(reader, known, args.pattern, args.top)
     if not decoder.calibrated:
-        say(
-            "probabilities are not calibrated: the checkpoint has no calibration for this way to read (read.*, formats)"
-        )
+        say(f"probabilities are {UNCALIBRATED}")
     audit = decoder.audit()
     # Not before all else is in order, so that a mistake leaves no empty folder.
     out = writable_folder(args.out)
@@ -96,9 +98,12 @@ def main(argv: Sequence[str]) -> int:
     for posteriors, wrong in track_progress(reader.posteriors(scanned.tracks), "ranking", len(scanned.tracks)):
         problems += wrong
         record = find(posteriors)
-        record["problems"] = [str(problem) for problem in wrong]
+        record["problems"] += [str(problem) for problem in wrong]
         records.append(record)
     show_problems(problems)
+    unlike = [record["track_id"] for record in records if UNLIKE in "".join(record["problems"])]
+    if unlike:
+        say(f"{len(unlike)} of {len(records)} tracks do not look like a plate, such as {unlike[0]}")
 
     lines = [json.dumps({**record, "audit": audit}, ensure_ascii=False) for record in records]
     write_text(out / "candidates.jsonl", "\n".join(lines) + "\n")
@@ -111,8 +116,8 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def read_registry(path: Path, alphabet: str, pattern: str | None = None) -> Known:
-    """Read a register: UTF-8 CSV (a byte order mark and CR LF are fine) with a column `text`.
+def read_registry(path: Path, alphabet: str, pattern: str | None = None, column_name: str = "text") -> Known:
+    """Read a register: a CSV (a byte order mark and CR LF are fine) with a column of plates, `text` or `column_name`.
 
     Plates are normalised as labels are. A line whose plate cannot be one is left out and becomes a Problem with file
     and line; a plate on several lines counts once, on its first.
@@ -126,12 +131,15 @@ def read_registry(path: Path, alphabet: str, pattern: str | None = None) -> Know
     from .files import delimiter_of
 
     try:
-        content = path.read_bytes().decode("utf-8-sig")
+        data = path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror or error}", where=path) from error
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise InputError("is not UTF-8", where=f"{path}:{line}", fix="save it as UTF-8") from error
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        content = data.decode("utf-16", errors="replace")
+    else:
+        # Plates are ASCII: names of owners in another encoding do no harm, and a plate with such a byte is none.
+        content = data.decode("utf-8-sig", errors="replace")
+    wanted = column_name.strip().lower()
     remembered = pattern_expression(pattern, alphabet) if pattern is not None else None
     texts: list[str] = []
     lines: list[int] = []
@@ -143,7 +151,9 @@ def read_registry(path: Path, alphabet: str, pattern: str | None = None) -> Know
             # Excel writes its delimiter into a line of its own.
             if not row_text.strip() or row_text.lower().startswith("sep="):
                 continue
-            delimiter = delimiter_of(row_text)
+            # Of several marks that which parts the wanted column from others.
+            cells = {mark: [cell.strip(' "\r\n') for cell in row_text.lower().split(mark)] for mark in ",;\t|"}
+            delimiter = next((mark for mark in cells if wanted in cells[mark]), delimiter_of(row_text))
         try:
             row = next(csv.reader([row_text], delimiter=delimiter, strict=True), [])
         except csv.Error as error:
@@ -151,12 +161,11 @@ def read_registry(path: Path, alphabet: str, pattern: str | None = None) -> Know
             continue
         if column < 0:
             header = [name.strip().lower() for name in row]
-            if "text" not in header:
+            if wanted not in header:
                 shown = ", ".join(header)[:80] or "nothing"
-                raise InputError(
-                    f"has no column `text`, but {shown}", where=f"{path}:{at}", fix="name the column of plates `text`"
-                )
-            column = header.index("text")
+                fix = "name the column of plates with --column; the first line is the header"
+                raise InputError(f"has no column `{column_name}`, but {shown}", where=f"{path}:{at}", fix=fix)
+            column = header.index(wanted)
         elif row:
             text = normalise_label(row[column] if column < len(row) else "")
             wrong = label_problem(text, alphabet)
@@ -168,7 +177,7 @@ def read_registry(path: Path, alphabet: str, pattern: str | None = None) -> Know
                 texts.append(text)
                 lines.append(at)
     if column < 0:
-        raise InputError("has no column `text`, but nothing", where=f"{path}:1", fix="name the column of plates `text`")
+        raise InputError(f"has no column `{column_name}`, but nothing", where=f"{path}:1", fix="fill it")
     if not texts:
         first = f"; first: {problems[0]}" if problems else ""
         fitting = f" that matches {pattern!r}" if pattern is not None else ""
@@ -193,7 +202,7 @@ def _finder(
 
     from .decode.candidates import char_probs, matching
     from .decode.ctc import clean
-    from .decode.decode import calibrated, fused_evidence, share_rest, usable, weigh_track
+    from .decode.decode import calibrated, fused_evidence, share_rest, unlike_problem, usable, weigh_track
     from .decode.fusion import VOTES
     from .formats import format_of
 
@@ -232,7 +241,7 @@ def _finder(
         # Both kinds have the same rest to share.
         most = (1 - confidence) / max(sum(probs.values()), 1 - confidence, 1e-300)
         probs = {best.text: confidence} | {text: prob * most for text, prob in probs.items()}
-        found = []
+        found: list[dict[str, Any]] = []
         for rank, (text, _) in enumerate(raw, start=1):
             one = obeyed[text]
             found.append(
@@ -246,7 +255,13 @@ def _finder(
                 }
             )
         shares = [{"format": name, "prob": prob} for name, prob in best.format_probs]
-        return {"track_id": posteriors.track_id, "candidates": found, "format_probs": shares}
+        # Of a register or a pattern the best may be none of these.
+        total = sum(probs[text] for text, _ in raw)
+        for row in found:
+            row["share"] = probs[row["text"]] / total if total > 0 else 0.0
+        plate = calibration is None or not weighed.raw > 0 or calibration.is_plate(weighed)
+        problems = [] if plate else [str(unlike_problem(posteriors.track_id, formats))]
+        return {"track_id": posteriors.track_id, "candidates": found, "format_probs": shares, "problems": problems}
 
     return find, replace(reader.decoder, config=reader.decoder.config.model_copy(update={"read": read}))
 
@@ -264,6 +279,8 @@ def _table(records: Sequence[dict[str, Any]]) -> str:
                 **row,
                 "char_probs": chars,
                 "prob": f"{row['prob']:.6g}" if row else "",
+                "share": f"{row['share']:.6g}" if row else "",
+                "problems": " | ".join(record["problems"]),
                 "format": row.get("format") or "",
             }
             table.writerow({"track_id": record["track_id"], **shown})

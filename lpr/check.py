@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,7 @@ def main(argv: Sequence[str]) -> int | None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything found to FILE")
     args = parser.parse_args(argv)
     if any(path.suffix == ".jsonl" for path in args.dir):
-        return _drift(args.dir)
+        return _drift(args.dir, args.json)
     if len(args.dir) > 1:
         raise UsageError("one DIR at a time, or two files of predictions (.jsonl)")
 
@@ -66,7 +67,7 @@ def main(argv: Sequence[str]) -> int | None:
     return 1 if errors or (args.strict and problems) else 0
 
 
-def _drift(paths: Sequence[Path]) -> int:
+def _drift(paths: Sequence[Path], target: Path | None) -> int:
     """Compare the confidences of two files of predictions; 1 if they drifted."""
     from .decode.records import read_predictions
     from .report.drift import LEAST_DISTANCE, MOST_P, drift
@@ -84,7 +85,14 @@ def _drift(paths: Sequence[Path]) -> int:
         f"largest distance {found.distance:.3f}, at confidence {found.at:.3f}; chance gives more with p = {found.p:.2g}"
     )
     rule = f"drift is p < {MOST_P} and a distance of at least {LEAST_DISTANCE}"
-    print(f"{'the confidences drifted' if found.drifted else 'no drift'} ({rule})")
+    said = "the confidences drifted" if found.drifted else "no drift"
+    if not found.drifted and found.distance >= LEAST_DISTANCE:
+        said = "too few tracks to tell"
+    print(f"{said} ({rule})")
+    if target:
+        from .files import write_text
+
+        write_text(target, json.dumps({**asdict(found), "drifted": found.drifted}, indent=1) + "\n")
     return 1 if found.drifted else 0
 
 

@@ -5,6 +5,7 @@ Zip, size, format, completeness, checkpoint, inference on samples. Exit code 1 i
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 #: Tracks read again to test inference.
 SAMPLES = 3
+
+#: What lpr.infer writes beside the zip: whose readings they are.
+PREDICTIONS = "predictions.jsonl"
 
 #: A line takes 30 bytes, so the blind test's 3,000 some 30 KB packed; far more cannot be a submission.
 MOST_ZIP_BYTES = 2**20
@@ -88,8 +92,25 @@ def _network(path: Path, tracks: Sequence[Track], load: Callable[[], Ensemble], 
         f"{one.track_id} {one.text}" + (" (no readable LR frame)" if one.track_id in blind else "")
         for one in predictions
     )
-    # Another fusion may have made the zip, so a difference is shown and does not fail.
-    yield Check("inference tested on samples", True, f"{texts}; {same} of {len(some)} as in the zip")
+    detail = f"{texts}; {same} of {len(some)} as in the zip"
+    if (maker := _maker(path)) and maker[0] != reader.decoder.model_hash:
+        detail += f"; {path.parent / PREDICTIONS} says that {maker[1]} made it: name that with --checkpoint"
+        yield Check("inference tested on samples", False, detail)
+        return
+    if readable and not same:
+        detail += ": another checkpoint made it, name that with --checkpoint"
+    # Another fusion may have made the zip, so that some texts differ is shown and does not fail.
+    yield Check("inference tested on samples", same > 0 or not readable, detail)
+
+
+def _maker(path: Path) -> tuple[str, str] | None:
+    """Hash and name of the checkpoint that the first record beside the zip names; None where there is none."""
+    try:
+        with (path.parent / PREDICTIONS).open(encoding="utf-8") as handle:
+            audit = json.loads(handle.readline())["audit"]
+        return str(audit["model_hash"]), str(audit["checkpoint"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def main(argv: Sequence[str]) -> int:

@@ -22,8 +22,8 @@ from .decode.nbest import fused_weights
 from .decode.stored import Decoder
 from .files import write_text
 from .formats import AUTO
-from .reader import Reader
-from .types import InputError, Posteriors, Problem, Track
+from .reader import FrameLike, Reader
+from .types import InputError, Posteriors, Prediction, Problem, Track
 
 #: What an ensemble file ends in; everything else is a checkpoint.
 SUFFIX = ".json"
@@ -100,9 +100,18 @@ class Ensemble:
         for found in zip(*(reader.posteriors(tracks) for reader in self.readers), strict=True):
             yield self._together([one for one, _ in found]), found[0][1]
 
-    def look(self, frames: Sequence[NDArray[np.uint8]], track_id: str) -> Posteriors:
-        """The same for pixels at hand, uint8 (H, W, 3) each."""
-        return self._together([reader.look(frames, track_id)[0] for reader in self.readers])
+    def look(self, frames: Sequence[FrameLike] | FrameLike, track_id: str) -> tuple[Posteriors, tuple[Problem, ...]]:
+        """The same for frames at hand, see `Reader.look`."""
+        # What can be gone through but once would be empty for the second network.
+        every: Any = frames
+        if isinstance(every, Iterator):
+            every = list(every)
+        found = [reader.look(every, track_id) for reader in self.readers]
+        return self._together([one for one, _ in found]), found[0][1]
+
+    def read(self, frames: Sequence[FrameLike] | FrameLike, track_id: str = "track") -> Prediction:
+        """Read one plate as `Reader.read` does, with all checkpoints."""
+        return self.decoder.decode(*self.look(frames, track_id))
 
     def _together(self, found: Sequence[Posteriors]) -> Posteriors:
         arrays = tuple(respelled(array, one.alphabet, self.alphabet) for one in found for array in one.log_probs)

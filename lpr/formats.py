@@ -117,7 +117,7 @@ def load_format(name: str) -> PlateFormat:
     path = Path(name) if name.endswith(".yaml") else FORMATS_DIR / f"{name}.yaml"
     if not path.is_file():
         known = known_formats()
-        near = get_close_matches(name, known, 1)
+        near = get_close_matches(name.lower(), known, 1)
         raise InputError(
             f"unknown format {name!r}" + (f", did you mean {near[0]!r}?" if near else ""),
             fix=f"known formats: {', '.join(known)}; a new one is a file {FORMATS_DIR.name}/NAME.yaml",

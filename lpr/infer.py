@@ -33,7 +33,7 @@ review.csv lists the tracks below read.review_below. Fill in its column `correct
 lpr.evaluate --truth review.csv take the lines that have one. Made from a posteriors.npz it names no images and serves
 lpr.evaluate alone. A review.csv with corrections is never written over.
 --pseudo-labels writes pseudo_labels.csv, a label list for lpr.train. It is refused for a test set: a folder called
-`test`, one with a file TEST_SET in it or above it, or one made by lpr.synth --split test."""
+`test` (or blind_test and the like), one with a file TEST_SET in it or above it, or made by lpr.synth --split test."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def main(argv: Sequence[str]) -> int:
 
     from .decode.decode import UNLIKE
     from .decode.review import corrections
-    from .decode.stored import SUFFIX
+    from .decode.stored import SUFFIX, UNCALIBRATED
     from .files import writable_folder, write_text
 
     name = printable(Path(args.tracks).resolve().name)
@@ -110,7 +110,7 @@ def main(argv: Sequence[str]) -> int:
     say = console().print
     say(source.said)
     if not source.decoder.calibrated:
-        say("confidences are not calibrated: the checkpoint has no calibration for this way to read (read.*, formats)")
+        say(f"confidences are {UNCALIBRATED}")
 
     started = time.perf_counter()
     predictions, doubtful = _read_all(source, out, args.strict, args.save_posteriors)
@@ -131,6 +131,9 @@ def main(argv: Sequence[str]) -> int:
             f"carry confidence 0.0 and a made-up text: {', '.join(blind[:5])}{' ...' if len(blind) > 5 else ''}",
             style="bold red",
         )
+    known = sum(track.text is not None for track in source.tracks)
+    if 0 < known < len(source.tracks):
+        say(f"note: {known} of {len(source.tracks)} tracks have labels, test sets have none: is {args.tracks} meant?")
     formats = Counter(prediction.format or "no format" for prediction in predictions)
     rate = f" ({len(predictions) / seconds:.0f} tracks/s)" if seconds >= 1 else ""
     say(
@@ -160,13 +163,13 @@ def main(argv: Sequence[str]) -> int:
         archive.unlink(missing_ok=True)
     if source.unfit:
         more = f", and {len(source.unfit) - 1} more" if len(source.unfit) > 1 else ""
-        fix = f"{source.unfit[0].fix}; {out / 'predictions.jsonl'} holds all tracks"
-        raise InputError(f"was left out: {source.unfit[0].what}{more}", where=archive, fix=fix)
-    if free:
+        say(f"WARNING: {archive} was left out: {source.unfit[0].what}{more}; {source.unfit[0].fix}", style="bold red")
+    elif free:
         say(
             f"WARNING: {archive} was left out: {len(free)} texts obey no format, such as {free[0].text} "
             f"({free[0].track_id}); read.decoder=constrained reads a submission"
         )
+    if source.unfit or free:
         print(out / "predictions.jsonl")
         return 0
     write_submission(predictions, archive)

@@ -85,15 +85,16 @@ class Reader:
         self,
         checkpoint: str | os.PathLike[str] | None = None,
         *,
-        format: str | Sequence[str] = (),
-        settings: Sequence[str] = (),
+        format: str | Sequence[str] | None = None,
+        settings: str | Sequence[str] = (),
         device: str | None = None,
     ) -> None:
-        named = [format] if isinstance(format, str) else list(format)
+        named = [format] if isinstance(format, str) else list(format or ())
+        settings = [settings] if isinstance(settings, str) else list(settings)
         path, self.chosen = find_checkpoint(checkpoint, named)
         if path.suffix == ".json":
             raise InputError(
-                "is an ensemble file, not one checkpoint", where=path, fix="lpr.ensemble.Ensemble reads with it"
+                "is an ensemble file, not one checkpoint", where=path, fix="lpr.ensemble.Ensemble([path]) reads with it"
             )
         self.device = _device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.checkpoint = load(path, self.device)
@@ -133,8 +134,8 @@ class Reader:
 
         Frames may also be one array uint8 (F, H, W, 3).
 
-        A frame that cannot be read is named in `Prediction.problems`; without any readable frame the confidence
-        is 0.0.
+        A file that cannot be read is named in `Prediction.problems`; without any readable one the confidence is 0.0 and
+        the text a made-up valid one. InputError for no frame at all, and for what is neither a path nor such pixels.
         """
         return self.decoder.decode(*self.look(frames, track_id))
 
@@ -145,6 +146,7 @@ class Reader:
             several = frames.ndim == 4
         every: Iterable[Any] = frames if several else [frames]  # type: ignore[assignment]
         images, files, problems = [], [], []
+        number = 0
         for number, frame in enumerate(every, start=1):
             if not isinstance(frame, (str, os.PathLike, np.ndarray)):
                 raise InputError(
@@ -152,13 +154,19 @@ class Reader:
                     fix="np.asarray(image.convert('RGB')) of a Pillow image; cv2.imdecode for bytes, then BGR to RGB",
                 )
             name = f"frame {number}" if isinstance(frame, np.ndarray) else printable(Path(frame).name)
-            try:
-                pixels = _as_rgb(frame, name) if isinstance(frame, np.ndarray) else read_image(Path(frame))
-            except InputError as error:
-                problems.append(error.problem)
-                continue
+            if isinstance(frame, np.ndarray):
+                # The caller's mistake, and not a damaged file.
+                pixels = _as_rgb(frame, name)
+            else:
+                try:
+                    pixels = read_image(Path(frame))
+                except InputError as error:
+                    problems.append(error.problem)
+                    continue
             images.append(preprocess(pixels, self.config.input))
             files.append(name)
+        if not number:
+            raise InputError("no frame was given", where=track_id, fix="name one or more files, or pixels")
         size = self.config.input
         stack = np.stack(images) if images else np.zeros((0, size.channels, size.height, size.width), np.uint8)
         found = posteriors_of(self.model, [(track_id, stack, files)], self.checkpoint.alphabet, self.config.read.views)

@@ -286,7 +286,7 @@ def _only_member(members: Iterable[zipfile.ZipInfo], path: Path) -> zipfile.ZipI
             wrong.append(f"{name!r} is a folder")
         elif "/" in name or "\\" in name:
             wrong.append(f"{name!r} lies in a folder")
-        elif not name.endswith(".txt") or name == ".txt" or not name.isprintable():
+        elif not name.endswith(".txt") or name.startswith(".") or not name.isprintable():
             wrong.append(f"{name!r} is no .txt file")
         if stat.S_ISLNK(member.external_attr >> 16):
             wrong.append(f"{name!r} is a link")

@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
     formats = [load_format(one.name) for one in reader.decoder.formats]
 
     def read(images: Sequence[np.ndarray]) -> Prediction:
-        return reader.decoder.decode(reader.look(images, "track"))
+        return reader.read(images)
 
     print(f"\n{args.tracks} tracks of {args.frames} frames a kind\n")
     print(f"| no plate | confidence above {NOT_A_PLATE}, % (95 %) | said, % |\n|---|--:|--:|")

@@ -21,10 +21,16 @@ if ! cmp -s requirements.txt "$stamp"; then
 fi
 python="$LPR_VENV/bin/python"
 
-# train_run RUN ARGS...: start the run, or go on with it where an earlier call was stopped.
+# train_run RUN "PRESETS" ARGS...: start the run, or go on with it where an earlier call was stopped. A run that goes on
+# has its own presets and settings; named again with --set they must be the same.
 train_run() {
-    local run="$1" resume=()
-    shift
-    [ -f "$run/last.pt" ] && resume=(--resume)
-    "$python" -m lpr.train --run "$run" ${resume[@]+"${resume[@]}"} "$@"
+    local run="$1" how=(--preset $2)
+    shift 2
+    if [ -f "$run/last.pt" ]; then
+        case " $* " in
+        *" --set "*) how+=(--resume) ;;
+        *) how=(--resume) ;;
+        esac
+    fi
+    "$python" -m lpr.train --run "$run" "${how[@]}" "$@"
 }

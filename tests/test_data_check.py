@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -97,6 +98,15 @@ def test_lost_hr_frames_and_corners_far_outside_their_picture_are_named(data: Pa
         assert len(outside) == expected and all(p["where"] == str(image) for p in outside)
         (lost,) = [p for p in problems if "HR frames" in p["what"]]
         assert lost["where"] == str(gone.parent) and "the first has" in lost["what"]
+
+
+def test_a_copied_track_is_one_problem_and_not_one_a_file(data: Path, tmp_path: Path) -> None:
+    first = next(iter(sorted(path.parent for path in data.rglob("annotations.json"))))
+    shutil.copytree(first, first.parent / "track_99")
+    (problem,) = check(data, "--images", tmp_path=tmp_path, code=0)["problems"]
+    assert problem["where"].endswith("track_99") and problem["what"].startswith(
+        f"10 files are byte for byte those of {first}"
+    )
 
 
 def test_strict_fails_on_warnings(tmp_path: Path) -> None:

@@ -260,7 +260,7 @@ def test_a_stray_quote_costs_its_own_line_only(tmp_path, column):
         ("plate\nABC1234\n", "no column `text`, but plate"),
         ("text\n", "holds no plate, 0 lines"),
         ("text\nÉ\n", r"holds no plate, 1 lines cannot be one; first: .*plates.csv:2"),
-        (b"text\nABC1234\n\xff\n", "not UTF-8"),
+        (b"text\n\xff\n", "holds no plate, 1 lines cannot be one"),
         ('text\n"' + "A" * 200_000, "holds no plate, 1 lines cannot be one; first: .*not valid CSV"),
     ],
 )
@@ -268,6 +268,20 @@ def test_a_register_that_is_none_says_why(tmp_path, content, says):
     with pytest.raises(InputError, match=says) as caught:
         read_registry(registry(tmp_path, content), ALPHABET)
     assert str(tmp_path) in caught.value.problem.where
+
+
+@pytest.mark.parametrize(
+    ("content", "column"),
+    [
+        ("José;placa\nx, y;abc-1234\n".encode("latin-1"), "placa"),
+        ("owner, name;Text\na;ABC1234\n", "text"),
+        ("owner|text\na|ABC1234\n", "text"),
+        ("text,owner\nABC1234,x\n".encode("utf-16"), "text"),
+    ],
+)
+def test_registers_as_spreadsheets_save_them(tmp_path, content, column):
+    known = read_registry(registry(tmp_path, content), ALPHABET, None, column)
+    assert known.register.text(0) == "ABC1234" and known.lines == [2] and not known.problems
 
 
 def test_a_missing_register_says_so(tmp_path):
@@ -329,6 +343,7 @@ def test_the_command_ranks_a_register_and_a_pattern(ready, tmp_path, capsys):
     records, _ = call(ready, tmp_path, "--registry", str(plates))
     for record in records[:2]:
         assert {one["text"]: one["line"] for one in record["candidates"]} == {"ABC1D23": 2, "ABC1234": 3, "XYZ9999": 4}
+        assert sum(one["share"] for one in record["candidates"]) == pytest.approx(1.0)
     said = " ".join(capsys.readouterr().err.split())
     assert "plates.csv:5" in said and "3 plates to rank, 1 repeated, 1 lines left out" in said
     records, _ = call(ready, tmp_path, "--registry", str(plates), "--pattern", "ABC*")

@@ -13,7 +13,7 @@ from lpr.data.splits import HeldOut
 from lpr.decode.confidence import NOT_A_PLATE, Calibration, Evidence, fit, method_name, sharpened
 from lpr.decode.decode import UNLIKE, decode_track, weigh_track
 from lpr.report.metrics import auroc
-from lpr.types import ALPHABET, InputError, Posteriors
+from lpr.types import ALPHABET, InputError, Posteriors, UsageError
 
 READ = ReadConfig(fusion="sequence")
 METHOD = method_name(READ)
@@ -139,7 +139,7 @@ def test_a_broken_calibration_is_refused(values):
         Calibration.from_dict({"slope": 1.0, "intercept": 0.0, **values})
 
 
-def test_calibrate_rewrites_the_checkpoint_and_keeps_its_weights(tmp_path, capsys):
+def test_calibrate_rewrites_the_checkpoint_and_keeps_its_weights(tmp_path, capsys, monkeypatch):
     from lpr import calibrate
     from lpr.decode.stored import writing
     from lpr.model import checkpoint
@@ -167,6 +167,18 @@ def test_calibrate_rewrites_the_checkpoint_and_keeps_its_weights(tmp_path, capsy
     assert after.calibration["method"] == "constrained/log_prob_sum/3 views" and after.calibration["tracks"] == 80
     with pytest.raises(InputError, match="name them with --truth"):
         calibrate.main(words[:4])
+    # A copy leaves the checkpoint alone; what fits worse than the calibration of before is not written.
+    before = path.read_bytes()
+    copy = tmp_path / "copy.safetensors"
+    assert calibrate.main([*words, "--out", str(copy)]) == 0
+    assert path.read_bytes() == before and checkpoint.load(copy).hash == model_hash
+    worse = Calibration(0.01, -3.0, "constrained/log_prob_sum/3 views", 80, 60)
+    monkeypatch.setattr("lpr.decode.confidence.fit", lambda *_: worse)
+    with pytest.raises(InputError, match="80 tracks calibrate worse than it is calibrated already"):
+        calibrate.main(words)
+    assert path.read_bytes() == before
+    with pytest.raises(UsageError, match=r"FILE\.safetensors"):
+        calibrate.main([*words, "--out", str(tmp_path / "copy.json")])
 
 
 def test_calibrate_uses_the_held_out_folds_of_the_training_data_only():

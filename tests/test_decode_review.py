@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from lpr import check, infer
+from lpr.config import Config
 from lpr.data.declared import declared_test
 from lpr.data.scan import scan
 from lpr.decode.confidence import Calibration, method_name
 from lpr.decode.decode import UNLIKE
+from lpr.decode.records import audit_record, to_record
 from lpr.decode.review import corrections, pseudo_labels, reason, review_row, track_path, write_review
 from lpr.report.drift import drift
 from lpr.report.outcomes import read_truth
@@ -93,6 +95,11 @@ def test_a_declared_test_set_is_recognised(folder, tmp_path):
     (tmp_path / "data" / "Test").mkdir(parents=True)
     (tmp_path / "harmless").symlink_to(tmp_path / "data" / "Test")
     assert "is called test" in declared_test(tmp_path / "harmless")
+    for name in ("blind_test", "Test-public", "lrlpr blind"):
+        (tmp_path / name / "track_1").mkdir(parents=True)
+        assert "is called" in declared_test(tmp_path / name)
+    (tmp_path / "protest").mkdir()
+    assert declared_test(tmp_path / "protest") is None
 
 
 def test_infer_writes_the_queue_and_the_labels_and_refuses_a_test_set(folder, tmp_path, capsys):
@@ -146,6 +153,21 @@ def test_a_review_with_corrections_is_not_written_over(folder, tmp_path, delimit
     assert "another --out" in str(caught.value) and target.read_bytes() == before
     truth, _ = read_truth(target)
     assert [track.text for track in truth] == ["ABC1D23"]
+
+
+def test_check_writes_the_drift_and_says_where_tracks_are_too_few(tmp_path, capsys):
+    from lpr.check import main
+
+    audit = audit_record("ab" * 32, "x", Config())
+    for name, sure in (("old", [0.1, 0.2, 0.3]), ("new", [0.7, 0.8, 0.9])):
+        records = [to_record(prediction(f"t{at}", "ABC1D23", value), audit) for at, value in enumerate(sure)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    files = [str(tmp_path / f"{name}.jsonl") for name in ("old", "new")]
+    assert main([*files, "--json", str(tmp_path / "drift.json")]) == 0
+    assert "too few tracks to tell" in capsys.readouterr().out
+    found = json.loads((tmp_path / "drift.json").read_text())
+    assert found["distance"] == 1.0 and found["counts"] == [3, 3] and found["drifted"] is False
+    assert main([files[0], files[0]]) == 0 and "no drift" in capsys.readouterr().out
 
 
 def test_drift_by_hand_and_by_chance():

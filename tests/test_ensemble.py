@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from decode_cases import BRAZIL, posteriors_of
 
+import lpr
 from lpr import calibrate, candidates, infer
 from lpr.config import Config
 from lpr.data.scan import scan
@@ -18,6 +19,7 @@ from lpr.decode.stored import StoredPosteriors, writing
 from lpr.ensemble import Ensemble, respelled
 from lpr.model import checkpoint
 from lpr.model.recogniser import build_recogniser
+from lpr.plates.texts import fresh_text
 from lpr.reader import SHIPPED_WEIGHTS, Reader
 from lpr.types import ALPHABET, InputError, Posteriors, UsageError
 
@@ -236,7 +238,29 @@ def test_a_frame_of_another_type_is_refused_by_its_name() -> None:
         (Image.fromarray(pixels), "frame 1 is of the type Image"),
         (b"png", "frame 1 is of the type bytes"),
         ([pixels, None], "frame 2 is of the type NoneType"),
+        ([], "no frame was given"),
+        (pixels.astype(np.float32), "frame 1"),
+        (pixels.transpose(2, 0, 1)[None], "frame 1"),
     ):
         with pytest.raises(InputError, match=said):
             reader.read(frames)  # type: ignore[arg-type]
     assert len(reader.read(one for one in (pixels, pixels)).per_frame) == 2  # type: ignore[arg-type]
+    # A file that cannot be read is no mistake of the caller's.
+    assert reader.read(["none.png", pixels]).problems and lpr.InputError is InputError
+    one = Reader(SHIPPED_WEIGHTS / "brazil.safetensors", device="cpu", format=None, settings="read.views=1")
+    assert one.config.read.views == 1 and len(one.read(pixels).per_frame) == 1
+
+
+def test_an_ensemble_reads_what_a_reader_does(made, tmp_path):
+    paths = [str(made / f"{name}.safetensors") for name in "ab"]
+    both = Ensemble(paths, device="cpu", settings=["read.views=1"])
+    pixels = np.random.default_rng(0).integers(0, 255, (20, 60, 3), dtype=np.uint8)
+    found = both.read(one for one in (pixels, pixels))  # type: ignore[arg-type]
+    assert len(found.per_frame) == 4 and found == both.read([pixels, pixels])
+
+
+def test_weights_of_an_ensemble_are_chosen_on_half_of_the_generators_test_set():
+    """Its texts share the last bits of their sums, see plates/texts.py."""
+    texts = {str(at): fresh_text(np.random.default_rng(at), BRAZIL[1], ("test",), set()) for at in range(200)}
+    choosing, rest = calibrate._folds(texts, [None, None], several=True)
+    assert 60 < len(choosing) < 140 and len(choosing) + len(rest) == 200

@@ -211,7 +211,7 @@ def test_views_of_stored_posteriors_and_of_an_ensemble(tmp_path: Path) -> None:
         paths.append(tmp_path / f"{number}.safetensors")
         checkpoint.save(paths[-1], build_recogniser(config), config, {})
     both = Ensemble([str(path) for path in paths])
-    found = both.look(_images(1)[0].numpy().transpose(1, 2, 0), "a")
+    found, _ = both.look(_images(1)[0].numpy().transpose(1, 2, 0), "a")
     assert len(found.log_probs) == len(found.weights) == len(found.files) == 2 * 2 and len(found.alone) == 2
     assert len(both.decoder.decode(found).per_frame) == 2
     with writing(tmp_path / "p.npz", both.decoder, ALPHABET) as file:

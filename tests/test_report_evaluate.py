@@ -68,7 +68,7 @@ def test_folder_of_truth_gives_tables_pictures_and_groups(data: Path, capsys: py
     assert {p.name for p in out.iterdir()} == {
         "index.html",
         *(f"{name}.csv" for name in ("summary", "scenarios", "formats", "failure_groups", "errors", "positions")),
-        *(f"{name}.csv" for name in ("confusions", "ranks", "calibration", "tracks", "problems")),
+        *(f"{name}.csv" for name in ("confusions", "calibration", "tracks", "problems")),
     }
     lines = list(csv.DictReader((out / "problems.csv").open()))
     assert {line["where"] for line in lines} >= {"track_00003", "other"}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lpr.checklist import main
-from lpr.submission import write_submission
+from lpr.submission import read_submission, write_submission
 from lpr.types import Prediction, UsageError
 
 cv2 = pytest.importorskip("cv2")
@@ -38,7 +39,11 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (root / "test" / f"track_{number}").mkdir(parents=True)
         noise = rng.integers(0, 255, (18, 44, 3), dtype=np.uint8)
         cv2.imwrite(str(root / "test" / f"track_{number}" / "lr-001.png"), noise)
-    write_submission(lines(4), root / "good.zip")
+    from lpr.data.scan import scan
+    from lpr.reader import Reader
+
+    own = Reader(root / "tiny.safetensors", device="cpu").read_tracks(scan(root / "test").tracks)
+    write_submission(own, root / "good.zip")
     return root
 
 
@@ -62,11 +67,26 @@ def test_a_good_submission_passes_every_check(ready, capsys):
     code, found, said = marks(ready, ready / "good.zip", capsys)
     assert (code, found) == (0, "xxxxxx")
     assert "a line for each of 4 tracks" in said and "track_0 " in said and "track_3 " in said
-    assert "of 3 as in the zip" in said
+    assert "3 of 3 as in the zip" in said
+
+
+def test_a_zip_that_another_checkpoint_made_fails(ready, tmp_path, capsys):
+    other = write_submission(lines(4, "ZZZ9Z99"), tmp_path / "predictions.zip")
+    code, found, said = marks(ready, other, capsys)
+    assert (code, found) == (1, "xxxxx ") and "0 of 3 as in the zip: another checkpoint made it" in said
+    # What lies beside a zip says whose readings they are, however alike.
+    good = tmp_path / "good.zip"
+    good.write_bytes((ready / "good.zip").read_bytes())
+    record = {"audit": {"model_hash": "ab" * 32, "checkpoint": "runs/other/best/model.safetensors"}}
+    (tmp_path / "predictions.jsonl").write_text(json.dumps(record) + "\n")
+    code, found, said = marks(ready, good, capsys)
+    assert (code, found) == (1, "xxxxx ") and "says that runs/other/best/model.safetensors made it" in said
+    (tmp_path / "predictions.jsonl").write_text("[]\n")
+    assert marks(ready, good, capsys)[:2] == (0, "xxxxxx")
 
 
 def test_each_fault_fails_its_own_check(ready, tmp_path, capsys):
-    short = write_submission(lines(3), tmp_path / "short.zip")
+    short = write_submission(read_submission(ready / "good.zip")[:3], tmp_path / "short.zip")
     assert marks(ready, short, capsys)[:2] == (1, "xxx xx")
     wrong = write_submission(lines(4, "ABCD"), tmp_path / "wrong.zip")
     assert marks(ready, wrong, capsys)[:2] == (1, "xx -xx")
@@ -92,7 +112,7 @@ def test_samples_without_a_frame_fail(ready, tmp_path, capsys):
     cv2.imwrite(str(tmp_path / "test" / "track_0" / "lr-001.png"), np.full((18, 44, 3), 90, np.uint8))
     main([str(ready / "good.zip"), "--tracks", str(tmp_path / "test"), "--checkpoint", str(ready / "tiny.safetensors")])
     said = capsys.readouterr().out
-    assert "[x] inference tested on samples" in said and "(no readable LR frame)" in said
+    assert "inference tested on samples: track_0" in said and "(no readable LR frame)" in said
 
 
 def test_the_checklist_needs_the_test_set(ready):
@@ -102,6 +122,7 @@ def test_the_checklist_needs_the_test_set(ready):
 
 def test_an_ensemble_and_a_format_are_what_the_samples_are_read_with(ready, tmp_path, capsys):
     from lpr.config import load_config
+    from lpr.data.scan import scan
     from lpr.decode.confidence import Calibration
     from lpr.ensemble import Ensemble
     from lpr.model.checkpoint import save
@@ -111,9 +132,12 @@ def test_an_ensemble_and_a_format_are_what_the_samples_are_read_with(ready, tmp_
     save(ready / "second.safetensors", build_recogniser(config), config, {})
     members = [str(ready / f"{name}.safetensors") for name in ("tiny", "second")]
     Ensemble(members, device="cpu").save(ready / "both.json", Calibration())
-    code, found, said = marks(ready, ready / "good.zip", capsys, str(ready / "both.json"))
+    ensemble = Ensemble([str(ready / "both.json")], device="cpu")
+    own = [ensemble.decoder.decode(*one) for one in ensemble.posteriors(scan(ready / "test").tracks)]
+    write_submission(own, tmp_path / "both.zip")
+    code, found, said = marks(ready, tmp_path / "both.zip", capsys, str(ready / "both.json"))
     assert (code, found) == (0, "xxxxxx") and "second.safetensors" in said
     # Without --checkpoint the weights are those that serve the format.
     archive = write_submission(lines(4, "00420"), tmp_path / "digits.zip")
-    assert main([str(archive), "--tracks", str(ready / "test"), "--format", "digits5", "--device", "cpu"]) == 0
+    assert main([str(archive), "--tracks", str(ready / "test"), "--format", "digits5", "--device", "cpu"]) == 1
     assert "digits5.safetensors" in capsys.readouterr().out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from ..types import Track
 #: A file of this name declares its folder, and all below it, a test set.
 MARK = "TEST_SET"
 
-#: A folder of this name is one, as the competition names it.
+#: A folder of this name is one, as the competition names it; so is a set with such a word in its name (blind_test).
 NAME = "test"
+WORDS = {NAME, "blind"}
 
 #: What the generator writes into the folders that it makes.
 SYNTHETIC = "synth.json"
@@ -21,9 +23,12 @@ SYNTHETIC = "synth.json"
 def declared_test(root: Path, tracks: Iterable[Track] = ()) -> str | None:
     """Why `root`, or a folder above it or holding one of its tracks, is a test set; None where none is.
 
-    It is one if it is called `test`, holds a file TEST_SET, or was made by `lpr.synth --split test`. Links are
-    followed, so that a link under another name hides nothing.
+    It is one if it is called `test`, holds a file TEST_SET, or was made by `lpr.synth --split test`; so is `root`
+    itself if a word of its name is test or blind. Links are followed, so that a link under another name hides nothing.
     """
+    for name in (Path(root).name, Path(root).resolve().name):
+        if words := WORDS & set(re.split(r"[^a-z]+", name.lower())):
+            return f"{name} is called {min(words)}"
     below = {frame.path.resolve().parent for track in tracks for frame in track.frames[:1]}
     seen: set[Path] = set()
     for start in (Path(root).resolve(), *below):

@@ -123,6 +123,7 @@ def examine_images(tracks: Iterable[Track]) -> ImageFindings:
     """Read and decode every image: sizes, damaged files, and files that are byte for byte the same."""
     sizes: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
     problems: list[Problem] = []
+    twins: dict[tuple[str, str], list[Problem]] = {}
     first_with: dict[bytes, tuple[Frame, Track]] = {}
     damaged = identical = 0
     for track in tracks:
@@ -140,7 +141,10 @@ def examine_images(tracks: Iterable[Track]) -> ImageFindings:
             twin, its_track = first_with.setdefault(blake2b(data, digest_size=16).digest(), (frame, track))
             if twin is not frame:
                 identical += 1
-                problems.append(_twin_problem(frame, track, twin, its_track))
+                pair = str(frame.path.parent), str(twin.path.parent)
+                twins.setdefault(pair, []).append(_twin_problem(frame, track, twin, its_track))
+    for (folder, other), found in twins.items():
+        problems += _of_one_folder(folder, other, found)
     return ImageFindings(dict(sorted(sizes.items())), damaged, identical, tuple(problems))
 
 
@@ -223,6 +227,17 @@ def _outside_problem(frame: Frame, track: Track, width: int, height: int) -> lis
     (name, (x, y)), *_ = far.items()
     what = f"its {name} corner ({x:g}, {y:g}) lies far outside the picture of {width}x{height} px"
     return [Problem(str(frame.path), what, "correct annotations.json, or check that they belong to this picture")]
+
+
+def _of_one_folder(folder: str, other: str, found: list[Problem]) -> list[Problem]:
+    """One problem for a folder of which many files are another's, instead of one a file."""
+    if len(found) < 3 or folder == other:
+        return found
+    worst = min(found, key=lambda problem: problem.severity)
+    what = f"{len(found)} files are byte for byte those of {other}; the first: {Path(found[0].where).name}"
+    if worst.severity == "error":
+        what = f"{what}; {Path(worst.where).name} {worst.what}"
+    return [Problem(folder, what, worst.fix, worst.severity)]
 
 
 def _twin_problem(frame: Frame, track: Track, twin: Frame, its_track: Track) -> Problem:

@@ -86,8 +86,13 @@ def scan(root: Path | str) -> Scan:
         listed, problems = read_label_list(os.path.join(root.parent, root.name))
         _add_rows(rows, listed, problems, _Spelling([]))
         root = root.parent
+    elif root.is_file() and root.suffix.lower() in _READ:
+        # One picture by its name; what else lies beside it is not meant.
+        folders, problems = [_Folder(str(root.parent), [root.name])], []
+        root = root.parent
     elif root.exists():
-        raise InputError("is neither a folder nor a label list", where=root, fix="name a folder, a .txt or a .csv list")
+        fix = "name a folder, an image, or a .txt or .csv list"
+        raise InputError("is neither a folder nor an image nor a label list", where=root, fix=fix)
     else:
         raise InputError("no such folder", where=root, fix="check the path")
     _add_listed_files(folders, rows, problems)
@@ -311,12 +316,19 @@ class _Builder:
     def _report_frames(self, folder: _Folder) -> None:
         """Images that are called and numbered as frames of one video may show one plate."""
         alike = [name for name in folder.images if _SCRIPT_NAME.match(_stem(name).lower().replace("_", ""))]
-        if 1 < len(alike) == len(folder.images) and not any(
-            os.path.join(folder.path, name) in self._rows for name in alike
-        ):
-            what = f"{len(alike)} images, such as {alike[0]}, are read as {len(alike)} plates"
-            fix = "if they are frames of one plate, call the folder track_00001, or the images lr-001, lr-002, ..."
+        names = folder.images
+        if len(names) < 2 or any(os.path.join(folder.path, name) in self._rows for name in names):
+            return
+        fix = "if they are frames of one plate, call the folder track_00001, or the images lr-001, lr-002, ..."
+        # Names that differ in digits alone are those of a camera or of a video, but for plates of digits alone.
+        first, *others = {re.sub(r"\d+", "#", _stem(name).lower()) for name in names}
+        numbered = not others and re.search("[a-z]", first)
+        if len(alike) == len(names) or (numbered and not any(_label_in_name(_stem(name)) for name in names)):
+            what = f"{len(names)} images, such as {names[0]}, are read as {len(names)} plates"
             self._problems.append(Problem(folder.path, what, fix))
+        elif numbered and len(names) > 3 and re.fullmatch("[a-z]+#", first):  # of so many plates no series is one
+            what = f"{len(names)} images, such as {names[0]}, differ in digits alone; their names are taken for labels"
+            self._problems.append(Problem(folder.path, what, f"rename them if these are no plates; {fix}"))
 
     def _frames(self, folder: _Folder) -> tuple[Frame, ...]:
         frames: list[Frame] = []

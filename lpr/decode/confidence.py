@@ -105,8 +105,8 @@ class Evidence:
         fall = float(np.log2(values[RANKED // 2 - 2] / values[-1]))
         beyond = RANKED * float(values[-1]) / max(fall - 1, LEAST_FALL)
         # What all plates have together is known, and none of those beyond has more than the last one.
-        most = max(self.mass - self.raw - sum(self.after), 0.0) * self.after[-1] ** (power - 1)
-        return known + min(beyond, most)
+        most: float = max(self.mass - self.raw - sum(self.after), 0.0) * self.after[-1] ** (power - 1)
+        return known + float(min(beyond, most))
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +271,12 @@ def _power(ranked: Sequence[tuple[Evidence, int]]) -> float:
         return total
 
     return max(POWERS, key=likelihood)
+
+
+def log_loss(curve: Calibration, evidence: Sequence[Evidence], right: Sequence[bool]) -> float:
+    """Mean log loss of a calibration on N > 0 tracks; values of 0 and 1, which so few cannot prove, are drawn in."""
+    prob = np.clip([curve.apply(one) for one in evidence], 1 / (2 * len(right)), 1 - 1 / (2 * len(right)))
+    return float(-np.mean(np.where(right, np.log(prob), np.log1p(-prob))))
 
 
 def _gate(good: Sequence[Evidence]) -> Calibration:

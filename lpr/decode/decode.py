@@ -67,9 +67,13 @@ def decode_track(
     prediction = replace(raw, confidence=confidence, runners_up=shares)
     if calibration is None or calibration.is_plate(evidence):
         return prediction
+    return replace(prediction, problems=(unlike_problem(posteriors.track_id, formats),))
+
+
+def unlike_problem(track_id: str, formats: Sequence[PlateFormat]) -> Problem:
+    """What is said of a track that is not taken for a plate of `formats`."""
     names = " or ".join(one.name for one in formats)
-    fix = f"its confidence is at most {NOT_A_PLATE}; look at the frames"
-    return replace(prediction, problems=(Problem(posteriors.track_id, f"{UNLIKE} {names}", fix),))
+    return Problem(track_id, f"{UNLIKE} {names}", f"its confidence is at most {NOT_A_PLATE}; look at the frames")
 
 
 def weigh_track(

@@ -31,6 +31,11 @@ SUFFIX = ".npz"
 #: Between a track's number and ".npy": its frames on their own, see `types.Posteriors`.
 ALONE = ".alone"
 _REMEDY = "write it again with lpr.infer --save-posteriors"
+#: What is said where a decoder is not calibrated.
+UNCALIBRATED = (
+    "not calibrated, and nothing tells what is no plate: the checkpoint has no calibration for this way to read "
+    "(read.*, formats)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +64,9 @@ class Decoder:
 
     def audit(self) -> dict[str, Any]:
         """The audit record of predictions made now, see `audit_record`, and whether they are calibrated."""
-        return {**audit_record(self.model_hash, self.checkpoint, self.config), "calibrated": self.calibrated}
+        # What read.sharpen has changed is no probability any more.
+        calibrated = self.calibrated and self.config.read.sharpen == 1
+        return {**audit_record(self.model_hash, self.checkpoint, self.config), "calibrated": calibrated}
 
     def decode(self, posteriors: Posteriors, problems: Sequence[Problem] = ()) -> Prediction:
         """Read one track; `problems` are those of its frames."""

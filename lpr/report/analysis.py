@@ -37,7 +37,8 @@ _MEASURES = (
 def all_tables(outcomes: Sequence[Outcome]) -> list[Table]:
     """Every table that the data allow, for at least one outcome, in the order of the report.
 
-    Left out: the single-frame column without per-frame readings, failure groups without images.
+    Left out: the single-frame column without per-frame readings, failure groups without images, the next candidates of
+    readings that name none.
     """
     by_scenario = _split(outcomes, lambda o: (o.track.scenario or "unknown",))
     by_format = _split(outcomes, lambda o: (o.format,))
@@ -48,14 +49,10 @@ def all_tables(outcomes: Sequence[Outcome]) -> list[Table]:
     ]
     if any(o.values for o in outcomes):
         tables.append(_failure_table(outcomes))
-    return [
-        *tables,
-        _error_table(outcomes),
-        _position_table(by_format),
-        _confusion_table(outcomes),
-        _rank_table(outcomes),
-        _band_table(outcomes),
-    ]
+    tables += [_error_table(outcomes), _position_table(by_format), _confusion_table(outcomes)]
+    if any(o.prediction and o.prediction.runners_up for o in outcomes):
+        tables.append(_rank_table(outcomes))
+    return [*tables, _band_table(outcomes)]
 
 
 def _split(outcomes: Iterable[Outcome], names: Callable[[Outcome], Iterable[str]]) -> dict[str, list[Outcome]]:
@@ -174,7 +171,7 @@ def _band_table(outcomes: Sequence[Outcome]) -> Table:
         Column("mean_confidence", "mean confidence", "percent"),
         Column("right", "right", "percent"),
     )
-    note = "Well calibrated: the mean confidence of a band lies in the interval of its share right."
+    note = "A band is calibrated well if its mean confidence lies in the interval of its share right."
     filled = [band for band in table if band.right.n]
     hold = sum(band.right.low <= band.mean_confidence <= band.right.high for band in filled)
     note += f" {hold} of {len(filled)} bands do."

@@ -158,6 +158,11 @@ def read_truth(path: Path) -> tuple[list[Track], list[Problem]]:
         for track in tracks
         if not track.text or not normalise_label(track.text).isalnum()
     ]
+    strange = [t for t in known if not format_of(normalise_label(t.text or ""), _formats())]
+    if strange and len(strange) < len(known) / 2:
+        # Of a country without a format file all would be.
+        what = f"truth {strange[0].text!r:.40} obeys no known format; {len(strange)} of {len(known)} do not"
+        problems.append(Problem(strange[0].id, what, "correct it, or write ? where nobody can read the plate"))
     if not known:
         raise InputError(
             "holds no track with a known text",
@@ -235,5 +240,7 @@ def match(truth: Iterable[Track], predictions: Sequence[Prediction]) -> tuple[li
         if prediction_or_none is None:
             problems.append(Problem(track.id, "has no prediction and counts as wrong", severity="error"))
         outcomes.append(Outcome(track, prediction_or_none))
-    problems += [Problem(track_id, "is predicted, but its truth is unknown: not evaluated") for track_id in by_id]
+    if by_id:
+        more = f", as {len(by_id) - 1} more are" if len(by_id) > 1 else ""
+        problems.append(Problem(next(iter(by_id)), f"is predicted{more}, but its truth is unknown: not evaluated"))
     return outcomes, problems

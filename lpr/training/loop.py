@@ -85,7 +85,12 @@ def _begin(config: Config, data: Sources, run: RunFolder, resume: bool, lock: Ex
     prepared = prepare(config, data, model, held_out)
     prepared.notes.extend(notes)
     if state is not None and state["data"]["fingerprint"] != prepared.facts["fingerprint"]:
-        raise InputError("is not the data that the run was started with", where=shown(data), fix="start a new run")
+        then, now = state["data"].get("tracks", "unknown"), prepared.facts["tracks"]
+        raise InputError(
+            f"is not the data that the run was started with ({now} tracks with usable labels, {then} then)",
+            where=shown(data),
+            fix=f"put it back as it was, or start a new run from this one's weights: train.init_from={run.path}",
+        )
     # Channels last makes convolutions about 15 % faster on CPUs, and mixed precision on GPUs.
     model = model.to(group.device).to(memory_format=torch.channels_last)
     amp_type = mixed_precision(group.device) if config.train.amp else None
@@ -317,6 +322,8 @@ class _Loop:
         elif self.batches_here == ESTIMATE_STEPS:
             seconds = (now - self.first_batch_at) / (ESTIMATE_STEPS - 1)
             left = (self.config.train.epochs - self.position.epoch) * batches - self.position.batch
+            if not left:
+                return
             expected = time_to_go(min(seconds * left, self.stop.seconds_left))
             self.display.line(f"{expected} ({left} steps of {seconds:.2g} s at most; fewer if it stops early)")
 
@@ -377,7 +384,7 @@ class _Loop:
             f"{describe(means) if means else 'before training'}; {scores.tracks} "
             f"{'trained-on' if self.config.split.train_on_all else 'held-out'} tracks: "
             f"exact {scores.exact:.1%} (single frame {scores.exact_single:.1%}), characters {scores.characters:.1%}"
-            + (", the best so far" if better else "")
+            + (", the best so far" if better and not self.config.split.train_on_all else "")
         )
         self.watch.readings(predictions, [track.text or "" for track in self.split.select])
         self.watch.figures(self.run.logged_figures(), position.step)

@@ -104,6 +104,7 @@ def prepare(config: Config, data: Sources, model: Recogniser, held_out: HeldOut 
         "split": split.held_out().to_dict(),
         "folds": split.folds().to_dict(),
         "fingerprint": fingerprint(found.tracks),
+        "tracks": len(found.tracks),
     }
     return Prepared(split, facts, notes)
 
@@ -135,10 +136,15 @@ def initialise(model: Recogniser, config: Config) -> tuple[HeldOut | None, list[
         )
     ]
     if differences:
+        words = " ".join(
+            f"model.{name}={str(value).lower()}"
+            for _, name in GROWING
+            if (value := getattr(start.config.model, name)) > getattr(config.model, name)
+        )
         raise InputError(
             "is of another architecture: " + "; ".join(differences),
             where=path,
-            fix="use the presets and settings of the run it comes from",
+            fix="use the presets and settings of the run it comes from" + (f": --set {words}" if words else ""),
         )
     checkpoint.load_tensors(model, start.model.state_dict(), path, later_phase=True)
     notes = []
