@@ -12,7 +12,6 @@ written. Of several checkpoints none is touched: --out receives an ensemble file
 
 from __future__ import annotations
 
-import shutil
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -75,10 +74,9 @@ def main(argv: Sequence[str]) -> int:
     texts = {track.id: track.text or "" for track in truth}
 
     from .data.scan import scan
-    from .decode.confidence import ENOUGH_RIGHT, RANKED, fit, log_loss, method_name
-    from .decode.decode import rank_of, usable, weigh_track
+    from .decode.confidence import ENOUGH, ENOUGH_RIGHT, RANKED, curve_loss, fit, method_name
+    from .decode.decode import rank_of, weigh_track
     from .ensemble import Ensemble
-    from .files import writing
     from .model.checkpoint import recalibrate
 
     ensemble = Ensemble(args.checkpoint, settings=args.set, device=args.device)
@@ -118,23 +116,23 @@ def main(argv: Sequence[str]) -> int:
         what = "all of them are read rightly" if any(right) else "none of them is read rightly"
         raise InputError(f"{len(right)} tracks cannot calibrate: {what}", where=args.tracks, fix="add tracks")
     calibration = fit(evidence, right, method_name(read), [one.name for one in decoder.formats], ranks)
-    before = usable(decoder.calibration, read, decoder.formats)
+    # The present one, where it is one for these formats, read alike; of several checkpoints there is none.
+    before = decoder.calibration if decoder.calibrated and not several else None
     if before and calibration.right < ENOUGH_RIGHT:
         limits = {name: getattr(before, name) for name in ("least_raw", "least_mass", "most_entropy")}
         calibration = replace(calibration, **limits)
+    if before and len(right) - calibration.right < ENOUGH:
+        calibration = replace(calibration, power=before.power)
     if not several:
         print(f"before: {_figures(decoder.calibration, evidence, right, calibration.method)}")
     print(f"after:  {_figures(calibration, evidence, right, calibration.method)}")
-    if before and not several and log_loss(before, evidence, right) < log_loss(calibration, evidence, right):
+    if before and curve_loss(before, evidence, right) < curve_loss(calibration, evidence, right):
         raise InputError(
             f"{len(right)} tracks calibrate worse than it is calibrated already; nothing was written",
             where=args.tracks,
             fix="add tracks",
         )
     target = args.out or ensemble.readers[0].checkpoint.path
-    if args.out and not several:
-        with writing(target):
-            shutil.copyfile(ensemble.readers[0].checkpoint.path, target)
     if several:
         ensemble.save(target, calibration)
         said = ", ".join(
@@ -142,9 +140,10 @@ def main(argv: Sequence[str]) -> int:
         )
         console().print(f"weights: {said}")
     else:
-        recalibrate(target, calibration.to_dict(), read.model_dump(mode="json"))
+        source = ensemble.readers[0].checkpoint.path
+        recalibrate(source, calibration.to_dict(), read.model_dump(mode="json"), target)
     console().print(f"fitted on {calibration.tracks} tracks, of which {calibration.right} are read rightly")
-    if calibration.right < ENOUGH_RIGHT and not before:
+    if not (calibration.least_raw or calibration.least_mass or calibration.most_entropy):
         say = "WARNING: fewer than {0} right readings tell no limit for what is no plate: it may get any confidence"
         console().print(say.format(ENOUGH_RIGHT), style="bold red")
     print(target)

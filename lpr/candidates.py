@@ -64,7 +64,6 @@ def main(argv: Sequence[str]) -> int:
 
     from .data.scan import scan
     from .decode.decode import UNLIKE
-    from .decode.stored import UNCALIBRATED
     from .files import writable_folder, write_text
 
     scanned = scan(Path(args.tracks))
@@ -88,8 +87,8 @@ def main(argv: Sequence[str]) -> int:
         _expect_matches(args.pattern, reader)
 
     find, decoder = _finder(reader, known, args.pattern, args.top)
-    if not decoder.calibrated:
-        say(f"probabilities are {UNCALIBRATED}")
+    if decoder.uncalibrated:
+        say(f"probabilities are {decoder.uncalibrated}")
     audit = decoder.audit()
     # Not before all else is in order, so that a mistake leaves no empty folder.
     out = writable_folder(args.out)

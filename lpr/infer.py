@@ -76,7 +76,7 @@ def main(argv: Sequence[str]) -> int:
 
     from .decode.decode import UNLIKE
     from .decode.review import corrections
-    from .decode.stored import SUFFIX, UNCALIBRATED
+    from .decode.stored import SUFFIX
     from .files import writable_folder, write_text
 
     name = printable(Path(args.tracks).resolve().name)
@@ -109,8 +109,8 @@ def main(argv: Sequence[str]) -> int:
     writable_folder(out)
     say = console().print
     say(source.said)
-    if not source.decoder.calibrated:
-        say(f"confidences are {UNCALIBRATED}")
+    if source.decoder.uncalibrated:
+        say(f"confidences are {source.decoder.uncalibrated}")
 
     started = time.perf_counter()
     predictions, doubtful = _read_all(source, out, args.strict, args.save_posteriors)

@@ -155,14 +155,12 @@ class Reader:
                 )
             name = f"frame {number}" if isinstance(frame, np.ndarray) else printable(Path(frame).name)
             if isinstance(frame, np.ndarray):
-                # The caller's mistake, and not a damaged file.
-                pixels = _as_rgb(frame, name)
-            else:
-                try:
-                    pixels = read_image(Path(frame))
-                except InputError as error:
-                    problems.append(error.problem)
-                    continue
+                _require_pixels(frame, name)
+            try:
+                pixels = _as_rgb(frame, name) if isinstance(frame, np.ndarray) else read_image(Path(frame))
+            except InputError as error:
+                problems.append(error.problem)
+                continue
             images.append(preprocess(pixels, self.config.input))
             files.append(name)
         if not number:
@@ -227,12 +225,16 @@ def _from_here(path: Path) -> str:
     return printable((path.relative_to(here) if path.is_relative_to(here) else path).as_posix())
 
 
-def _as_rgb(pixels: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
-    """uint8 (H, W) or (H, W, 3) -> uint8 (H, W, 3)."""
+def _require_pixels(pixels: NDArray[Any], name: str) -> None:
+    """InputError for an array that is none of pixels: the caller's mistake, and not a damaged frame."""
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] != 3):
         raise InputError(
             f"must be uint8 pixels (H, W, 3) RGB or (H, W) grey, not {pixels.dtype} {pixels.shape}", where=name
         )
+
+
+def _as_rgb(pixels: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
+    """uint8 (H, W) or (H, W, 3) -> uint8 (H, W, 3); InputError for a crop too small to hold a plate."""
     if min(pixels.shape[:2]) < 4:
         raise InputError(f"is only {pixels.shape[1]}x{pixels.shape[0]} px", where=name)
     return pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)

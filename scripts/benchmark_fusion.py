@@ -116,8 +116,8 @@ def right(tracks: Labelled, formats: Sequence[PlateFormat], read: ReadConfig) ->
 
 def subsets(tracks: Labelled, count: int) -> list[Labelled]:
     """For every way to choose `count` frames, the tracks with these frames alone; all must have as many frames."""
-    if len({len(one.log_probs) for one, _ in tracks}) != 1:
-        raise InputError("its tracks differ in their numbers of frames", fix="leave out --frames")
+    if len({len(one.log_probs) for one, _ in tracks}) != 1 or any(one.weights for one, _ in tracks):
+        raise InputError("--frames needs tracks of one number of frames, read by one checkpoint")
     return [
         [(replace(one, log_probs=tuple(one.log_probs[k] for k in chosen)), text) for one, text in tracks]
         for chosen in combinations(range(len(tracks[0][0].log_probs)), count)

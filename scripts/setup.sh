@@ -21,16 +21,15 @@ if ! cmp -s requirements.txt "$stamp"; then
 fi
 python="$LPR_VENV/bin/python"
 
-# train_run RUN "PRESETS" ARGS...: start the run, or go on with it where an earlier call was stopped. A run that goes on
-# has its own presets and settings; named again with --set they must be the same.
+# train_run RUN ARGS... -- PRESETS...: start the run, or go on with it where an earlier call was stopped. A run that goes on
+# has presets and settings of its own; those that are named again with --set must be the same.
 train_run() {
-    local run="$1" how=(--preset $2)
-    shift 2
-    if [ -f "$run/last.pt" ]; then
-        case " $* " in
-        *" --set "*) how+=(--resume) ;;
-        *) how=(--resume) ;;
-        esac
-    fi
-    "$python" -m lpr.train --run "$run" "${how[@]}" "$@"
+    local run="$1" words=()
+    shift
+    while [ "$1" != -- ]; do
+        words+=("$1")
+        shift
+    done
+    if [ -f "$run/last.pt" ]; then set -- --resume; else set -- --preset "${@:2}"; fi
+    "$python" -m lpr.train --run "$run" "$@" "${words[@]}"
 }

@@ -23,6 +23,12 @@ if [ -n "$data" ]; then
 fi
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
+# Phase 2 starts from phase 1, unless it goes on or another start is named.
+if [ -n "${needs:-}" ] && [ ! -e "$needs" ] && [ ! -f "${LPR_RUN:-runs/phase2}/last.pt" ] && [[ "$*" != *train.init_from=* ]]; then
+    echo "error: $needs is not there: run scripts/train_phase1.sh first, or name a start: --set train.init_from=RUN" >&2
+    exit 1
+fi
+
 if "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
     preset="${LPR_PRESET:-seed-crnn}"
 else

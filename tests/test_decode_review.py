@@ -110,7 +110,8 @@ def test_infer_writes_the_queue_and_the_labels_and_refuses_a_test_set(folder, tm
     config = Config.model_validate({"model": {"name": "cpu", "hidden": 8}})
     checkpoint.save(tmp_path / "m.safetensors", build_recogniser(config), config, {})
     read = config.read.model_dump(mode="json")
-    checkpoint.recalibrate(tmp_path / "m.safetensors", Calibration(method=method_name(config.read)).to_dict(), read)
+    path = tmp_path / "m.safetensors"
+    checkpoint.recalibrate(path, Calibration(method=method_name(config.read)).to_dict(), read, path)
     words = ["--tracks", str(folder), "--checkpoint", str(tmp_path / "m.safetensors"), "--out", str(tmp_path / "out")]
     words += ["--pictures", "0", "--device", "cpu", "--pseudo-labels", "0.9"]
     assert infer.main(words) == 0

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from lpr.config import load_config
+from lpr.model.checkpoint import load
 from lpr.model.recogniser import build_recogniser
-from lpr.training.setup import initialise
+from lpr.training.setup import GROWING, initialise
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -37,6 +38,7 @@ def values(words: list[str], option: str) -> list[str]:
 
 
 def test_a_start_from_shipped_weights_has_their_architecture():
+    """Neither less than them, which is refused, nor more, which would be another network than the page speaks of."""
     starts = [
         words for page in PAGES for words in commands(page) if any(f"init_from={SHIPPED}" in word for word in words)
     ]
@@ -47,6 +49,8 @@ def test_a_start_from_shipped_weights_has_their_architecture():
         ]
         config = load_config(values(words, "--preset"), settings)
         initialise(build_recogniser(config), config)
+        theirs = load(config.train.init_from).config.model
+        assert [getattr(config.model, name) for _, name in GROWING] == [getattr(theirs, name) for _, name in GROWING]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

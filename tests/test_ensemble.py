@@ -247,6 +247,7 @@ def test_a_frame_of_another_type_is_refused_by_its_name() -> None:
     assert len(reader.read(one for one in (pixels, pixels)).per_frame) == 2  # type: ignore[arg-type]
     # A file that cannot be read is no mistake of the caller's.
     assert reader.read(["none.png", pixels]).problems and lpr.InputError is InputError
+    assert "only 60x3 px" in reader.read([pixels, pixels[:3]]).problems[0].what
     one = Reader(SHIPPED_WEIGHTS / "brazil.safetensors", device="cpu", format=None, settings="read.views=1")
     assert one.config.read.views == 1 and len(one.read(pixels).per_frame) == 1
 

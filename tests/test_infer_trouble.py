@@ -49,7 +49,7 @@ def test_an_id_that_no_submission_may_hold_costs_the_zip_and_nothing_else(tmp_pa
     assert read(tracks, out, checkpoint) == 0
     said = capsys.readouterr()
     assert said.out.strip() == str(out / "predictions.jsonl")
-    assert re.search(r"predictions\.zip was left out: track id 'track 2'.*and 1 more", " ".join(said.err.split()))
+    assert re.search(r"left out: track id 'track 2'.*and 1 more", " ".join(said.err.split()))
     assert sorted(p.track_id for p in read_predictions(out / "predictions.jsonl")) == ["track 2", "track,3", "track_1"]
     assert not (out / "predictions.zip").exists()  # nor that of the earlier reading
     assert said.err.count("no predictions.zip") == 2
@@ -111,7 +111,7 @@ def test_it_says_whether_confidences_are_calibrated(tmp_path, checkpoint, capsys
         return found
 
     assert not calibrated()
-    recalibrate(own, Calibration(0.7, 0.4, "constrained/sequence/2").to_dict(), {"fusion": "sequence"})
+    recalibrate(own, Calibration(0.7, 0.4, "constrained/sequence/2").to_dict(), {"fusion": "sequence"}, own)
     assert calibrated()
     assert not calibrated("--set", "read.fusion=max_score")
 

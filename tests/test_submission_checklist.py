@@ -83,6 +83,12 @@ def test_a_zip_that_another_checkpoint_made_fails(ready, tmp_path, capsys):
     assert (code, found) == (1, "xxxxx ") and "says that runs/other/best/model.safetensors made it" in said
     (tmp_path / "predictions.jsonl").write_text("[]\n")
     assert marks(ready, good, capsys)[:2] == (0, "xxxxxx")
+    # The same network with another fusion may read otherwise.
+    from lpr.reader import Reader
+
+    record["audit"]["model_hash"] = Reader(ready / "tiny.safetensors", device="cpu").decoder.model_hash
+    (tmp_path / "predictions.jsonl").write_text(json.dumps(record) + "\n")
+    assert marks(ready, other, capsys)[:2] == (0, "xxxxxx")
 
 
 def test_each_fault_fails_its_own_check(ready, tmp_path, capsys):

@@ -62,8 +62,9 @@ RANKED = 16
 #: Excess over 1 of the power of the rank with which their probabilities fall, at least: less has no finite sum.
 LEAST_FALL = 0.25
 
-#: Powers of raw values that are tried for the shares of the texts after the first, see `Calibration`.
-POWERS = tuple(k / 20 for k in range(14, 51))
+#: Powers of raw values that are tried for the shares of the texts after the first, see `Calibration`; not below 1,
+#: where the sum over all others has no bound.
+POWERS = tuple(k / 20 for k in range(20, 61))
 #: Least share of the rest that is taken to lie beyond the ranked texts: they never hold everything for sure.
 BEYOND = 1e-3
 
@@ -102,7 +103,7 @@ class Evidence:
         known = float(values.sum())
         if len(values) < RANKED - 1 or not values[-1] > 0:
             return known
-        fall = float(np.log2(values[RANKED // 2 - 2] / values[-1]))
+        fall = float(np.log2(values[RANKED // 2 - 2]) - np.log2(values[-1]))
         beyond = RANKED * float(values[-1]) / max(fall - 1, LEAST_FALL)
         # What all plates have together is known, and none of those beyond has more than the last one.
         most: float = max(self.mass - self.raw - sum(self.after), 0.0) * self.after[-1] ** (power - 1)
@@ -181,8 +182,8 @@ class Calibration:
             raise InputError(f"calibration {dict(values)!r} is not readable: {error!r}") from error
         if not (np.isfinite([found.slope, found.intercept, found.margin]).all() and found.slope > 0 <= found.margin):
             raise InputError(f"calibration needs finite values, a slope above 0 and a margin not below it: {values!r}")
-        if not 0 < found.power < np.inf:
-            raise InputError(f"calibration needs a power above 0, not {found.power:g}")
+        if not POWERS[0] <= found.power <= POWERS[-1]:
+            raise InputError(f"calibration needs a power from {POWERS[0]:g} to {POWERS[-1]:g}, not {found.power:g}")
         knots = np.array(found.knots).reshape(-1, 2)
         inside = ((knots[:, 1] >= 0) & (knots[:, 1] <= 1)).all()
         if not (np.isfinite(knots).all() and (np.diff(knots, axis=0) >= 0).all() and inside):
@@ -261,7 +262,7 @@ def _power(ranked: Sequence[tuple[Evidence, int]]) -> float:
     """The power under which the right texts that are not the best are likeliest where they stand; 1 with few."""
     others = [(one, rank) for one, rank in ranked if rank and len(one.after) == RANKED - 1 and one.after[-1] > 0]
     if len(others) < ENOUGH:
-        return 1.0
+        return POWERS[0]
 
     def likelihood(power: float) -> float:
         total = 0.0
@@ -273,9 +274,13 @@ def _power(ranked: Sequence[tuple[Evidence, int]]) -> float:
     return max(POWERS, key=likelihood)
 
 
-def log_loss(curve: Calibration, evidence: Sequence[Evidence], right: Sequence[bool]) -> float:
-    """Mean log loss of a calibration on N > 0 tracks; values of 0 and 1, which so few cannot prove, are drawn in."""
-    prob = np.clip([curve.apply(one) for one in evidence], 1 / (2 * len(right)), 1 - 1 / (2 * len(right)))
+def curve_loss(curve: Calibration, evidence: Sequence[Evidence], right: Sequence[bool]) -> float:
+    """Mean log loss of a calibration's curve on N > 0 tracks, whatever it takes for no plate.
+
+    Values of 0 and 1, which so few cannot prove, are drawn in.
+    """
+    bare = replace(curve, least_raw=0.0, least_mass=0.0, most_entropy=0.0)
+    prob = np.clip([bare.apply(one) for one in evidence], 1 / (2 * len(right)), 1 - 1 / (2 * len(right)))
     return float(-np.mean(np.where(right, np.log(prob), np.log1p(-prob))))
 
 

@@ -31,11 +31,6 @@ SUFFIX = ".npz"
 #: Between a track's number and ".npy": its frames on their own, see `types.Posteriors`.
 ALONE = ".alone"
 _REMEDY = "write it again with lpr.infer --save-posteriors"
-#: What is said where a decoder is not calibrated.
-UNCALIBRATED = (
-    "not calibrated, and nothing tells what is no plate: the checkpoint has no calibration for this way to read "
-    "(read.*, formats)"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +56,16 @@ class Decoder:
         """
         known = self.calibration if not self.borrowed else None
         return known is not None and serves(known, self.config.read) and covers(known, self.formats)
+
+    @property
+    def uncalibrated(self) -> str:
+        """What is to be said of its confidences where they are not calibrated; "" where they are."""
+        if self.calibrated:
+            return ""
+        if self.borrowed:
+            return "calibrated for the first checkpoint alone"
+        lacking = "the checkpoint has no calibration for this way to read (read.*, formats)"
+        return f"not calibrated, and nothing tells what is no plate: {lacking}"
 
     def audit(self) -> dict[str, Any]:
         """The audit record of predictions made now, see `audit_record`, and whether they are calibrated."""

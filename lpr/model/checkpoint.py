@@ -88,12 +88,14 @@ def save(path: Path, model: Recogniser, config: Config, extra: Mapping[str, Any]
     return str(metadata["hash"])
 
 
-def recalibrate(path: Path, calibration: Mapping[str, Any], read: Mapping[str, Any]) -> None:
-    """Give a checkpoint file another calibration and the `read` settings that it was fitted with; weights stay."""
+def recalibrate(path: Path, calibration: Mapping[str, Any], read: Mapping[str, Any], target: Path) -> None:
+    """Write to `target`, which may be `path`, a checkpoint with another calibration and the `read` settings that it was
+    fitted with; the weights are those of `path`.
+    """
     tensors, metadata = _read(path)
     metadata["calibration"] = dict(calibration)
     metadata["config"] = {**metadata["config"], "read": dict(read)}
-    _write(path, tensors, metadata)
+    _write(target, tensors, metadata)
 
 
 def git_commit() -> str | None:
