@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +33,13 @@ FrameLike = str | os.PathLike[str] | NDArray[np.uint8]
 def find_checkpoint(given: str | os.PathLike[str] | None = None, formats: Sequence[str] = ()) -> tuple[Path, str]:
     """The checkpoint to read with, and in words how it was chosen.
 
-    `given`, else the environment variable LPR_CHECKPOINT, else the newest `runs/*/best` below the working
-    directory, else the weights shipped in the package. The last two must have been trained for all `formats`; where
-    none is named, any run will do, and shipped weights for the default `read.formats`.
+    `given` (a path, or the name of shipped weights), else the environment variable LPR_CHECKPOINT, else the newest
+    `runs/*/best` below the working directory, else the weights shipped in the package. The last two must have been
+    trained for all `formats`; where none is named, any run will do, and shipped weights for the default `read.formats`.
     """
     if given:
-        return Path(given), "as given"
+        own = SHIPPED_WEIGHTS / f"{given}.safetensors"
+        return (own, "shipped weights") if own.is_file() and not Path(given).exists() else (Path(given), "as given")
     if named := os.environ.get("LPR_CHECKPOINT"):
         if not Path(named).exists():
             raise InputError(
@@ -51,7 +53,9 @@ def find_checkpoint(given: str | os.PathLike[str] | None = None, formats: Sequen
     for path in sorted(trained, key=lambda path: path.stat().st_mtime, reverse=True):
         if not named_formats or named_formats <= set(served_formats(path)):
             return path, "the newest run" + (f" for {', '.join(sorted(named_formats))}" if named_formats else "")
-    shipped = {path: served_formats(path) for path in sorted(SHIPPED_WEIGHTS.glob("*.safetensors"))}
+    # By name, so that `brazil` comes before `brazil-fast`.
+    files = sorted(SHIPPED_WEIGHTS.glob("*.safetensors"), key=attrgetter("stem"))
+    shipped = {path: served_formats(path) for path in files}
     wanted = named_formats or set(ReadConfig().formats)
     for path, served in shipped.items():
         if wanted <= set(served):

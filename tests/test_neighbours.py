@@ -116,6 +116,10 @@ def test_weights_are_found_by_the_format_that_they_say_they_serve(shelf: Path) -
     with pytest.raises(InputError, match="did you mean 'indian'"):
         find_checkpoint(None, ["indien"])
     assert find_checkpoint("x", ["indian"]) == (Path("x"), "as given")
+    # Shipped weights have names; of two for the same formats the plain one is taken unless the other is named.
+    save(shelf / "b-fast.safetensors", tiny())
+    assert find_checkpoint()[0] == shelf / "b.safetensors"
+    assert find_checkpoint("b-fast") == (shelf / "b-fast.safetensors", "shipped weights")
 
 
 def test_the_newest_run_that_serves_a_format_comes_before_shipped_weights(shelf: Path) -> None:
