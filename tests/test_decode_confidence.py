@@ -203,3 +203,12 @@ def test_a_vote_of_all_frames_does_not_flatten_the_curve():
     right = [bool(rng.random() < share[k]) for k in agree.tolist()]
     fitted = fit([Evidence(k / 5) for k in agree.tolist()], right)
     assert fitted.apply(Evidence(0.4)) < 0.4 < 0.6 < fitted.apply(Evidence(0.8)) < 0.95 < fitted.apply(Evidence(1.0))
+
+
+def test_the_limit_of_the_mass_follows_a_heavy_tail():
+    """Most plates give all but all their mass; of thousands the few others are seen, and not cut off."""
+    rng = np.random.default_rng(0)
+    mass = np.where(rng.random(4000) < 0.97, 1 - rng.exponential(0.002, 4000), rng.uniform(0.5, 1, 4000))
+    fitted = fit([Evidence(0.4, 1.0, float(m)) for m in mass], [True] * 4000)
+    lost = (mass < fitted.least_mass).mean()
+    assert 0 < lost <= 0.0026 and fitted.least_mass < 0.6

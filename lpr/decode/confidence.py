@@ -288,23 +288,24 @@ def _gate(good: Sequence[Evidence]) -> Calibration:
     """A calibration with the thresholds of "not a plate" alone, from plates read rightly; with few of them none."""
     if len(good) < ENOUGH_RIGHT:
         return Calibration()
+    masses = [max(one.mass, one.raw) for one in good]
     return Calibration(
         least_raw=_least([one.raw for one in good]),
-        least_mass=_least([max(one.mass, one.raw) for one in good]),
+        # The tail of masses near 1 is heavier than exponential: with thousands of plates it is seen, not estimated.
+        least_mass=min(_least(masses), float(np.exp(np.quantile(np.log(masses), LOST))) * (1 - 1e-9)),
         most_entropy=float(np.quantile([one.entropy for one in good], 1 - LOST)),
     )
 
 
 def _least(values: Sequence[float]) -> float:
     """Where all but a share LOST of such values lie above, from the mean excess of their lower tail (peaks over
-    threshold): a few dozen values do not reach that far down themselves. Thousands do, and tails may be heavier.
+    threshold): a few dozen values do not reach that far down themselves.
     """
     logs = np.log(values)
     start = float(np.quantile(logs, TAIL))
     tail = logs[logs <= start]
-    least = min(start - np.mean(start - tail) * np.log(TAIL / LOST), float(np.quantile(logs, LOST)))
     # A hair lower, so that rounding does not shut out values that are all alike.
-    return float(np.exp(least) * (1 - 1e-9))
+    return float(np.exp(start - np.mean(start - tail) * np.log(TAIL / LOST)) * (1 - 1e-9))
 
 
 def _cross_loss(
