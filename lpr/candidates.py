@@ -28,8 +28,8 @@ Without --registry: the plates that obey a format, and match --pattern where it 
 --out receives candidates.jsonl (a line a track) and candidates.csv (a line a candidate).
 `prob` is the probability that the whole plate is this one; those of a track sum to at most 1. `share` is the same if it
 is one of those listed, say because it must be in the register. `char_probs` holds for each character its probability
-if all the others are right. `format_probs` holds the probability of each format, where
-several are read; --format auto weighs them by their priors, but not where --registry or --pattern choose the texts."""
+if all the others are right. `format_probs` holds the probability of each format, where several are read; --format auto
+weighs them by their priors, but not where --registry or --pattern choose the texts."""
 
 COLUMNS = ("track_id", "rank", "text", "prob", "share", "format", "char_probs", "line", "problems")
 
@@ -63,7 +63,6 @@ def main(argv: Sequence[str]) -> int:
         raise UsageError(f"--top {args.top} is not between 1 and 1000")
 
     from .data.scan import scan
-    from .decode.decode import UNLIKE
     from .files import writable_folder, write_text
 
     scanned = scan(Path(args.tracks))
@@ -93,14 +92,16 @@ def main(argv: Sequence[str]) -> int:
     # Not before all else is in order, so that a mistake leaves no empty folder.
     out = writable_folder(args.out)
     records: list[dict[str, Any]] = []
+    unlike: list[str] = []
     problems = list(scanned.problems)
     for posteriors, wrong in track_progress(reader.posteriors(scanned.tracks), "ranking", len(scanned.tracks)):
         problems += wrong
         record = find(posteriors)
+        if record["problems"]:
+            unlike.append(record["track_id"])
         record["problems"] += [str(problem) for problem in wrong]
         records.append(record)
     show_problems(problems)
-    unlike = [record["track_id"] for record in records if UNLIKE in "".join(record["problems"])]
     if unlike:
         say(f"{len(unlike)} of {len(records)} tracks do not look like a plate, such as {unlike[0]}")
 
@@ -150,9 +151,7 @@ def read_registry(path: Path, alphabet: str, pattern: str | None = None, column_
             # Excel writes its delimiter into a line of its own.
             if not row_text.strip() or row_text.lower().startswith("sep="):
                 continue
-            # Of several marks that which parts the wanted column from others.
-            cells = {mark: [cell.strip(' "\r\n') for cell in row_text.lower().split(mark)] for mark in ",;\t|"}
-            delimiter = next((mark for mark in cells if wanted in cells[mark]), delimiter_of(row_text))
+            delimiter = delimiter_of(row_text, wanted)
         try:
             row = next(csv.reader([row_text], delimiter=delimiter, strict=True), [])
         except csv.Error as error:

@@ -14,9 +14,14 @@ from .types import InputError
 STALE_S = 60.0
 
 
-def delimiter_of(header: str) -> str:
-    """What parts the columns of a CSV whose first line is `header`: spreadsheets save with commas, `;` or tabs."""
-    return next((mark for mark in ",;\t" if mark in header), ",")
+def delimiter_of(header: str, column: str) -> str:
+    """What parts the columns of a CSV whose first line is `header`: spreadsheets save with commas, `;`, tabs or bars.
+
+    Of several marks that which parts the wanted column (lower case) from others, else the first.
+    """
+    marks = [mark for mark in ",;\t|" if mark in header]
+    parted = (m for m in marks if column in (cell.strip(' "\r\n\ufeff') for cell in header.lower().split(m)))
+    return next(parted, marks[0] if marks else ",")
 
 
 @contextmanager

@@ -152,20 +152,14 @@ def stepper(config: Config) -> Stepper:
     import torch
 
     from lpr.model.recogniser import build_recogniser
-    from lpr.training.average import WeightAverage
     from lpr.training.loop import mixed_precision
     from lpr.training.processes import Processes
     from lpr.training.state import Trained
     from lpr.training.step import Stepper
 
     model = build_recogniser(config).train().to(memory_format=torch.channels_last)
-    trained = Trained(
-        model,
-        torch.optim.AdamW(model.parameters(), fused=True),
-        torch.amp.GradScaler(enabled=False),
-        WeightAverage(model, config.train.ema) if config.train.ema else None,
-    )
-    return Stepper(trained, config, Processes(), mixed_precision(torch.device("cpu")) if config.train.amp else None)
+    amp_type = mixed_precision(torch.device("cpu")) if config.train.amp else None
+    return Stepper(Trained.start(model, config, amp_type), config, Processes(), amp_type)
 
 
 def random_batch(config: Config, slots: int) -> dict[str, torch.Tensor]:

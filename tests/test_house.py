@@ -158,5 +158,6 @@ def test_every_format_loads_and_samples_texts_that_it_matches(name: str) -> None
 
 
 def test_no_file_is_longer_than_450_lines() -> None:
-    long = {str(p.relative_to(ROOT)): n for p in MODULES if (n := len(p.read_text().splitlines())) > 450}
+    files = [*MODULES, *(ROOT / "scripts").glob("*.py"), *(ROOT / "tests").glob("*.py")]
+    long = {str(p.relative_to(ROOT)): n for p in files if (n := len(p.read_text().splitlines())) > 450}
     assert not long

@@ -92,7 +92,7 @@ def _tab_rows(path: str, lines: list[str], problems: list[Problem]) -> Iterator[
 def _csv_rows(path: str, lines: list[str], problems: list[Problem]) -> Iterator[tuple[int, str, str, str]]:
     """Parse line by line: no path or plate holds a line break, so a stray quote costs its own line only."""
     header = lines[0] if lines else ""
-    delimiter = delimiter_of(header)
+    delimiter = delimiter_of(header, "path")
     columns: dict[str, int] = {}
     for number, line in enumerate(lines, 1):
         try:

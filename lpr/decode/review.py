@@ -71,7 +71,7 @@ def corrections(target: Path) -> int:
         return 0
     try:
         lines = target.read_bytes().decode("utf-8-sig").splitlines()
-        rows = list(csv.reader(lines, delimiter=delimiter_of(lines[0] if lines else ""), strict=True))
+        rows = list(csv.reader(lines, delimiter=delimiter_of(lines[0] if lines else "", "correction"), strict=True))
         at = [name.strip().lower() for name in rows[0]].index("correction") if rows else -1
     except (UnicodeDecodeError, csv.Error, ValueError) as error:
         raise InputError(

@@ -180,7 +180,7 @@ def _read_csv(path: Path) -> list[Track]:
         raise InputError(f"cannot be read: {reason}", where=path, fix="name a folder or a CSV in UTF-8") from error
     lines = io.StringIO(content, newline="")
     first = next(lines, "")
-    delimiter = delimiter_of(first)
+    delimiter = delimiter_of(first, "track_id")
     header = [name.strip().lower() for name in _cells(first, f"{path}:1", delimiter)]
     missing = {"track_id", "text"} - set(header)
     if missing:

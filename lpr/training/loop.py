@@ -20,7 +20,7 @@ from ..files import writing
 from ..model import checkpoint
 from ..model.recogniser import build_recogniser
 from ..types import InputError, Prediction
-from .average import WeightAverage, check_teacher
+from .average import check_teacher
 from .batches import epoch_batches
 from .display import Display, time_to_go
 from .finish import finish
@@ -94,13 +94,7 @@ def _begin(config: Config, data: Sources, run: RunFolder, resume: bool, lock: Ex
     # Channels last makes convolutions about 15 % faster on CPUs, and mixed precision on GPUs.
     model = model.to(group.device).to(memory_format=torch.channels_last)
     amp_type = mixed_precision(group.device) if config.train.amp else None
-    trained = Trained(
-        model,
-        torch.optim.AdamW(model.parameters(), config.train.lr, weight_decay=config.train.weight_decay, fused=True),
-        # Only float16 has so little range that gradients need scaling.
-        torch.amp.GradScaler(enabled=amp_type == torch.float16),
-        WeightAverage(model, config.train.ema) if config.train.ema else None,
-    )
+    trained = Trained.start(model, config, amp_type)
     if group.count > 1:
         prepared.notes.append(
             f"{group.count} processes, each with its part of every batch; BatchNorm takes each part's own statistics"

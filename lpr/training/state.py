@@ -75,6 +75,18 @@ class Trained:
     scaler: torch.amp.GradScaler
     average: WeightAverage | None = None
 
+    @classmethod
+    def start(cls, model: Recogniser, config: Config, amp_type: torch.dtype | None) -> Trained:
+        """A network, on its device, before its first step."""
+        settings = config.train
+        return cls(
+            model,
+            torch.optim.AdamW(model.parameters(), settings.lr, weight_decay=settings.weight_decay, fused=True),
+            # Only float16 has so little range that gradients need scaling.
+            torch.amp.GradScaler(enabled=amp_type == torch.float16),
+            WeightAverage(model, settings.ema) if settings.ema else None,
+        )
+
     @property
     def reader(self) -> Recogniser:
         """The network that is validated and kept: the averaged one where there is one."""
