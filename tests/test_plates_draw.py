@@ -10,7 +10,7 @@ from lpr.formats import load_format
 from lpr.plates.camera import _sharpen
 from lpr.plates.draw import draw_plate, draw_plate_parameters
 from lpr.plates.glyphs import FACES, LATEST, draw_glyph, face
-from lpr.plates.hardness import LEVELS
+from lpr.plates.hardness import LEVELS, draw_track
 from lpr.plates.texts import bucket, plan_tracks, sample_text
 from lpr.plates.write import write_tracks
 from lpr.types import ALPHABET, InputError
@@ -49,14 +49,19 @@ def test_later_editions_change_what_they_redraw_and_nothing_else():
     assert old.shape != new.shape or (old != new).any()
 
 
-def test_wide_is_hard_with_newer_letters_and_more_kinds_of_camera(tmp_path):
+def test_wide_has_kinds_of_camera_that_other_levels_lack():
     hard, wide = LEVELS["hard"], LEVELS["wide"]
-    wider = {"blur_px", "noise", "sharpen", "quality", "native"}
-    for field in wider:
-        (a, b), (low, high) = getattr(hard, field), getattr(wide, field)
-        assert low <= a < b <= high and (low, high) != (a, b), field
-    own = {"generator", "edition", "fill"}
-    assert dataclasses.replace(wide, **{name: getattr(hard, name) for name in wider | own}) == hard
+    for name in ("blur_px", "quality", "native", "veil"):
+        (a, b), (low, high) = getattr(hard, name), getattr(wide, name)
+        assert low <= a and b <= high + 0.01 and (low, high) != (a, b), name
+    kinds = ("mosaic", "analogue", "nearest")
+    for name, level in LEVELS.items():
+        rng = np.random.default_rng(3)
+        tracks = [draw_track(rng, "B", level, hr=False)[0] for _ in range(600)]
+        for kind in kinds:
+            share = sum(getattr(track, kind) is not None for track in tracks) / len(tracks)
+            assert abs(share - getattr(level, kind)) < 0.05, (name, kind)
+            assert (share > 0) == (name == "wide"), (name, kind)
 
 
 @pytest.mark.parametrize("level", ["road", "wide"])

@@ -59,12 +59,13 @@ def _expose(scene: Scene, corners: Points, track: TrackDraws, frame: FrameDraws)
         _rain(light, rng, track.native * fine)
     if track.veil:
         light += np.float32(track.veil)
-    light = np.asarray(cv2.resize(light, native, interpolation=cv2.INTER_AREA), np.float32)
+    light = _scan(light, native, track)
     factor = 1 if track.near_sharpen is None else 1 + (track.near_sharpen - 1) * frame.nearness
     coded = _sensor(light, rng, track)
     coded = _sharpen(coded, track.sharpen * factor, track.halo_px * track.native, luma=bool(track.luma_sharpen))
     if native != window:
-        coded = np.asarray(cv2.resize(coded, window, interpolation=cv2.INTER_CUBIC), np.float32)
+        method = cv2.INTER_NEAREST if track.nearest else cv2.INTER_CUBIC
+        coded = np.asarray(cv2.resize(coded, window, interpolation=method), np.float32)
     toe = np.asarray(track.toe, np.float32)
     return np.clip((toe + coded * (1 - toe)) * 255 + 0.5, 0, 255).astype(np.uint8)
 
@@ -142,6 +143,18 @@ def _rain(light: Linear, rng: np.random.Generator, fine: float) -> None:
     light += cv2.GaussianBlur(streaks, (0, 0), 0.4 * fine)[:, :, None]
 
 
+def _scan(light: Linear, native: tuple[int, int], track: TrackDraws) -> Linear:
+    """The light on each pixel of the sensor; analogue cameras see odd lines later than even ones, and blur them."""
+    scanned = np.asarray(cv2.resize(light, native, interpolation=cv2.INTER_AREA), np.float32)
+    if track.analogue:
+        band_px, comb_px = track.analogue
+        shift = np.array([[1, 0, comb_px * light.shape[1] / native[0]], [0, 1, 0]], np.float32)
+        later = cv2.warpAffine(light, shift, light.shape[1::-1], borderMode=cv2.BORDER_REPLICATE)
+        scanned[1::2] = cv2.resize(later, native, interpolation=cv2.INTER_AREA)[1::2]
+        scanned = np.asarray(cv2.GaussianBlur(scanned, (0, 0), sigmaX=band_px, sigmaY=0.01), np.float32)
+    return scanned
+
+
 def _sensor(light: Linear, rng: np.random.Generator, track: TrackDraws) -> Linear:
     """Noise of photons and electronics, clipping, gamma and the camera's weak colours; gamma-coded [0, 1]."""
     if track.mono:
@@ -152,8 +165,20 @@ def _sensor(light: Linear, rng: np.random.Generator, track: TrackDraws) -> Linea
     h, w = light.shape[:2]
     noise = rng.standard_normal((h, w, 1), np.float32) + 0.35 * rng.standard_normal((h, w, 3), np.float32)
     light = light + noise * deviation.astype(np.float32)
-    coded = np.clip(light, 0, 1) ** np.float32(track.gamma / 2.2)
+    light = np.clip(light, 0, 1)
+    if track.mosaic:
+        light = _mosaic(light)
+    coded = light ** np.float32(track.gamma / 2.2)
     return (coded - np.float32(track.black)) * np.float32(1 / (1 - track.black))
+
+
+def _mosaic(light: Linear) -> Linear:
+    """Each pixel sees one colour (rows of red and green, rows of green and blue); the other two are its neighbours'."""
+    seen = light[:, :, 1].copy()
+    seen[::2, ::2], seen[1::2, 1::2] = light[::2, ::2, 0], light[1::2, 1::2, 2]
+    # OpenCV calls a pattern by the second row's second and third pixel.
+    full = cv2.cvtColor((seen * 65535 + 0.5).astype(np.uint16), cv2.COLOR_BayerBG2RGB)
+    return np.asarray(full / np.float32(65535), np.float32)
 
 
 def _sharpen(picture: Linear, amount: float, sigma: float, *, luma: bool) -> Linear:

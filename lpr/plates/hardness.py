@@ -38,6 +38,8 @@ class Hardness:
     the car its details (body.py). veil: range of the white that glare lays over everything. most_stops: exposure
     above the right one at which black characters still leave a grey trace.
     luma_sharpen: the unsharp mask leaves colours alone, as in cameras that work on brightness and colour apart.
+    mosaic, analogue, nearest: shares of tracks whose camera has one chip under a colour mosaic, sends interlaced
+    lines of narrow band, or whose last resize takes the nearest pixel.
     edition: of the typefaces (glyphs.Face); from 2 on small prints are fainter too, and tracks show the car close by.
     generator: raised when a change makes other pictures from the same seed, so that a half-made set is not mixed.
     """
@@ -78,6 +80,9 @@ class Hardness:
     veil: Range
     most_stops: float
     luma_sharpen: bool = False
+    mosaic: float = 0.0
+    analogue: float = 0.0
+    nearest: float = 0.0
 
 
 LEVELS = {
@@ -118,11 +123,12 @@ LEVELS["road"] = replace(
     blur_px=(0.4, 0.9), exposure=(-0.8, 0.6), near_blur=(0.7, 1.8), sharpen=(2.0, 6.0), luma_sharpen=True,
 )  # fmt: skip
 # Cameras of other makes beside it, for training: less or no sharpening, more noise, coarser and finer files, tighter
-# and wider crops.
+# and wider crops, steeper mounts, haze, sensors with a colour mosaic, interlaced lines.
 LEVELS["wide"] = replace(
-    LEVELS["hard"], generator=3, edition=LATEST,
-    blur_px=(0.45, 1.15), noise=(0.002, 0.030), sharpen=(0.0, 8.0), quality=(18, 80), native=(0.65, 1.25),
-    fill=(0.86, 0.05, 0.72, 0.97),
+    LEVELS["hard"], generator=4, edition=LATEST,
+    blur_px=(0.35, 1.1), noise=(0.002, 0.025), sharpen=(0.0, 4.0), quality=(12, 80), native=(0.65, 1.35),
+    black=(0.0, 0.2), fill=(0.84, 0.07, 0.60, 0.98), roll_deg=10, glare=0.12, veil=(0.02, 0.3),
+    mosaic=0.2, analogue=0.15, nearest=0.1,
 )  # fmt: skip
 
 
@@ -145,9 +151,10 @@ class TrackDraws:
     white that glare lays over everything, `shade` what a shadow takes away. `yaw_deg`, `pitch_deg`, `roll_deg`:
     the plate towards the camera when far. `near_blur` multiplies blur and smear of the near (HR) frames, which are
     out of the focus set for the far ones and move faster, `near_sharpen` their unsharp mask; `luma_sharpen`: it leaves
-    colours alone. `mono` takes colour
-    away, `gamma` bends and `black` crushes the tone curve; `toe` is the colour of the deepest black. `inv_step`:
-    change of 1 / width per frame of the approaching car.
+    colours alone. `mono` takes colour away, `gamma` bends and `black` crushes the tone curve; `toe` is the colour of
+    the deepest black. `inv_step`: change of 1 / width per frame of the approaching car. `mosaic`: one chip under a
+    colour mosaic. `analogue`: sigma of a line's blur, and how far odd lines, exposed half a frame later, show the plate
+    beside the even ones, px. `nearest`: the last resize takes the nearest pixel.
     """
 
     scenario: str
@@ -174,6 +181,9 @@ class TrackDraws:
     inv_step: float
     near_sharpen: float | None = None
     luma_sharpen: bool | None = None
+    mosaic: bool | None = None
+    analogue: tuple[float, float] | None = None
+    nearest: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +215,8 @@ class FrameDraws:
 _MOST_YAW = 45
 #: Exposure below which a track counts as very dark.
 _DARK = -2.0
+#: Analogue cameras: sigma of the blur along a line, and the way between its two fields, px.
+_BAND_PX, _COMB_PX = (0.3, 1.0), (-0.9, 0.9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +290,9 @@ def draw_track(
         inv_step=float(step),
         near_sharpen=hard.near_sharpen,
         luma_sharpen=hard.luma_sharpen or None,
+        mosaic=_happens(rng, hard.mosaic) or None,
+        analogue=(_pick(rng, _BAND_PX), _pick(rng, _COMB_PX)) if _happens(rng, hard.analogue) else None,
+        nearest=_happens(rng, hard.nearest) or None,
     )  # fmt: skip
     frames = [_frame(rng, hard, sizes, "lr", i, 1 / (1 / last + step * (5 - i)), stops) for i in range(1, 6)]
     if hr:
@@ -317,6 +332,11 @@ def _frame(
         grid=(int(rng.integers(8)), int(rng.integers(8))),
         seed=int(rng.integers(2**31)),
     )  # fmt: skip
+
+
+def _happens(rng: np.random.Generator, share: float) -> bool:
+    # No draw where it never happens: the levels without such cameras keep their pictures.
+    return share > 0 and bool(rng.random() < share)
 
 
 def _pick(rng: np.random.Generator, bounds: Range) -> float:
