@@ -1,11 +1,12 @@
-"""Says how far weights carry over to real plates: labelled photographs as they are, and through the `hard` camera.
+"""Says how far weights carry over to real plates: labelled photographs as they are and through the generator's cameras.
 
 python scripts/carry_over.py PHOTOS ARGENTINE=argentina TRACKS --out DIR --checkpoint before.safetensors runs/new
 
-A photograph becomes the scene that the camera of `lpr.synth --hardness hard` looks at: real paint, dirt and light,
-the generator's optics, sensor and codec. The plate is taken to fill the crop but for a margin, and is made as bright
-as a drawn one, since the camera draws its own exposure. The tracks lie in DIR/NAME-hard afterwards, to be looked at
-with sheet.py; DIR/table.md holds the table and DIR/readings.csv every reading. Folders of tracks are read as they are.
+A photograph becomes the scene that a camera of `lpr.synth --hardness` looks at (--camera hard wide): real paint, dirt
+and light, the generator's optics, sensor and codec. The plate is taken to fill the crop but for a margin, and is made
+as bright as a drawn one, since the camera draws its own exposure. The tracks lie in DIR/NAME-hard afterwards, to be
+looked at with sheet.py; DIR/table.md holds the table and DIR/readings.csv every reading. Folders of tracks are read as
+they are.
 
 --reader rapidocr adds an off-the-shelf reader (see gauge.py), its frames joined by a vote that its scores weigh.
 """
@@ -33,7 +34,7 @@ from lpr.data.scan import scan
 from lpr.files import write_text
 from lpr.formats import load_formats
 from lpr.plates.camera import photograph
-from lpr.plates.hardness import draw_track, level
+from lpr.plates.hardness import LEVELS, draw_track, level
 from lpr.plates.scene import MARGIN_MM, Scene, scene_of
 from lpr.report.metrics import Estimate, character_accuracy, wilson
 from lpr.types import InputError, Track, UsageError
@@ -82,7 +83,7 @@ def scene_from(photo: Image) -> Scene:
     return scene_of(np.asarray(wide, np.uint8), plate_mm)
 
 
-def through_camera(tracks: Sequence[Track], out: Path, draws: int, seed: int) -> Path:
+def through_camera(tracks: Sequence[Track], hardness: str, out: Path, draws: int, seed: int) -> Path:
     """Write `draws` tracks of each photograph below `out`: ID_N/lr-00i.jpg and labels.csv; returns `out`.
 
     What an earlier call left there goes first: tracks that it alone made would count as misread.
@@ -99,7 +100,7 @@ def through_camera(tracks: Sequence[Track], out: Path, draws: int, seed: int) ->
         scene = scene_from(np.asarray(cv2.cvtColor(photo, cv2.COLOR_BGR2RGB), np.uint8))
         for number in range(1, draws + 1):
             rng = np.random.default_rng([seed, number, zlib.crc32(track.id.encode())])
-            drawn, frames = draw_track(rng, "B", level("hard"), hr=False)
+            drawn, frames = draw_track(rng, "B", level(hardness), hr=False)
             folder = out / f"{track.id}_{number}"
             folder.mkdir(parents=True, exist_ok=True)
             for frame, (image, _) in zip(frames, photograph(scene, drawn, frames), strict=True):
@@ -110,7 +111,7 @@ def through_camera(tracks: Sequence[Track], out: Path, draws: int, seed: int) ->
     return out
 
 
-def groups(given: str, out: Path, draws: int, seed: int) -> list[Group]:
+def groups(given: str, out: Path, cameras: Sequence[str], draws: int, seed: int) -> list[Group]:
     """The rows that FOLDER or FOLDER=FORMAT,FORMAT stands for; tracks whose text obeys no format are left out."""
     path, _, names = given.partition("=")
     formats = tuple(names.split(",")) if names else DEFAULT_FORMATS
@@ -124,8 +125,10 @@ def groups(given: str, out: Path, draws: int, seed: int) -> list[Group]:
         print(f"{name}: {len(found) - len(kept)} plates left out, their texts obey no format", file=sys.stderr)
     rows = [Group(name, "as they are", tuple(kept), formats)]
     if all(len(track.lr) == 1 for track in kept):
-        made = through_camera(kept, out / f"{name}-hard", draws, seed)
-        rows.append(Group(name, f"through the camera, {draws} draws", tuple(scan(made).tracks), formats))
+        for hardness in cameras:
+            made = through_camera(kept, hardness, out / f"{name}-{hardness}", draws, seed)
+            seen = f"through the camera of `{hardness}`, {draws} draws"
+            rows.append(Group(name, seen, tuple(scan(made).tracks), formats))
     return rows
 
 
@@ -201,6 +204,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--checkpoint", type=Path, nargs="+", help="default: the weights shipped for Brazil")
     parser.add_argument("--reader", choices=("rapidocr",), help="an off-the-shelf reader beside them")
+    parser.add_argument("--camera", choices=tuple(LEVELS), nargs="+", default=["hard"], help="default: hard")
     parser.add_argument("--draws", type=int, default=4, help="tracks of a photograph")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
@@ -230,7 +234,7 @@ def run(args: argparse.Namespace) -> None:
     readings = io.StringIO()
     writer = csv.writer(readings, lineterminator="\n")
     writer.writerow(("plates", "seen", "track_id", "truth", "reader", "text"))
-    for group in (row for given in args.folders for row in groups(given, args.out, args.draws, args.seed)):
+    for group in (row for given in args.folders for row in groups(given, args.out, args.camera, args.draws, args.seed)):
         truth = [track.text or "" for track in group.tracks]
         readers = [checkpoint_reader(path, group.formats) for path in checkpoints] + ([vote] if vote else [])
         cells = []

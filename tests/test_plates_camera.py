@@ -45,7 +45,7 @@ def test_each_kind_of_camera_changes_the_frames_and_nothing_else():
     draws = draw_plate_parameters(np.random.default_rng(1), plate_format, "RHB6I06")
     plate, _ = draw_plate(plate_format, "RHB6I06", draws)
     scene = scene_of(plate, (400, 130))
-    base = track(native=1.3)
+    base = track(native=1.3, stops=0.0)
     _, frames = draw_track(np.random.default_rng(0), "B", level("hard"))
     usual = photograph(scene, base, frames[:2])
     for change in ({"mosaic": True}, {"analogue": (0.7, 0.5)}, {"nearest": True}):

@@ -106,7 +106,7 @@ def test_what_an_earlier_call_drew_is_not_read(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "ABC1234.png"), np.full((60, 180, 3), 120, np.uint8))
     tracks = scan(tmp_path).tracks
     for draws in (2, 1):
-        assert len(scan(carry.through_camera(tracks, tmp_path / "out" / "x-hard", draws, 0)).tracks) == draws
+        assert len(scan(carry.through_camera(tracks, "hard", tmp_path / "out" / "x-hard", draws, 0)).tracks) == draws
 
 
 def test_shares_of_draws_of_one_plate_are_not_taken_for_independent() -> None:
@@ -136,7 +136,7 @@ def test_photographs_are_carried_over(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for text in ("ABC1234", "XYZ1A23", "22BH1234AA"):
         cv2.imwrite(str(tmp_path / "photos" / f"{text}.png"), rng.integers(0, 255, (60, 160, 3), np.uint8))
-    call = ["photos", "--out", "out", "--draws", "2"]
+    call = ["photos", "--out", "out", "--draws", "2", "--camera", "hard", "wide"]
     done = subprocess.run(
         [sys.executable, str(ROOT / "scripts/carry_over.py"), *call],
         cwd=tmp_path, capture_output=True, text=True, check=True,
@@ -144,11 +144,11 @@ def test_photographs_are_carried_over(tmp_path: Path) -> None:
     assert "1 plates left out" in done.stderr
     table = (tmp_path / "out" / "table.md").read_text(encoding="utf-8").splitlines()
     assert done.stdout.splitlines() == table
-    assert [row.split(" | ")[3] for row in table[2:]] == ["2", "4"]
+    assert [row.split(" | ")[3] for row in table[2:]] == ["2", "4", "4"]
     readings = (tmp_path / "out" / "readings.csv").read_text(encoding="utf-8").splitlines()
-    assert len(readings) == 1 + 2 + 4
-    made = sorted((tmp_path / "out" / "photos-hard").glob("*/lr-*.jpg"))
-    assert len(made) == 2 * 2 * 5 and len({path.read_bytes() for path in made}) == len(made)
+    assert len(readings) == 1 + 2 + 4 + 4
+    made = sorted((tmp_path / "out").glob("photos-*/*/lr-*.jpg"))
+    assert len(made) == 2 * 2 * 2 * 5 and len({path.read_bytes() for path in made}) == len(made)
 
 
 def test_the_pages_of_the_forced_choice_and_their_score(
