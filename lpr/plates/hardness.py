@@ -39,7 +39,8 @@ class Hardness:
     above the right one at which black characters still leave a grey trace.
     luma_sharpen: the unsharp mask leaves colours alone, as in cameras that work on brightness and colour apart.
     mosaic, analogue, nearest: shares of tracks whose camera has one chip under a colour mosaic, sends interlaced
-    lines of narrow band, or whose last resize takes the nearest pixel.
+    lines of narrow band, or whose last resize takes the nearest pixel. tall: the crops' height against the usual one,
+    per track.
     edition: of the typefaces (glyphs.Face); from 2 on small prints are fainter too, and tracks show the car close by.
     generator: raised when a change makes other pictures from the same seed, so that a half-made set is not mixed.
     """
@@ -83,6 +84,7 @@ class Hardness:
     mosaic: float = 0.0
     analogue: float = 0.0
     nearest: float = 0.0
+    tall: Range = (1.0, 1.0)
 
 
 LEVELS = {
@@ -125,10 +127,10 @@ LEVELS["road"] = replace(
 # Cameras of other makes beside it, for training: less or no sharpening, more noise, coarser and finer files, tighter
 # and wider crops, steeper mounts, haze, sensors with a colour mosaic, interlaced lines.
 LEVELS["wide"] = replace(
-    LEVELS["hard"], generator=4, edition=LATEST,
+    LEVELS["hard"], generator=5, edition=LATEST,
     blur_px=(0.35, 1.1), noise=(0.002, 0.025), sharpen=(0.0, 4.0), quality=(12, 80), native=(0.65, 1.35),
-    black=(0.0, 0.2), fill=(0.84, 0.07, 0.60, 0.98), roll_deg=10, glare=0.12, veil=(0.02, 0.3),
-    mosaic=0.2, analogue=0.15, nearest=0.1,
+    black=(0.0, 0.2), fill=(0.84, 0.07, 0.60, 1.04), tall=(0.85, 1.6), shift_px=1.0, roll_deg=10, glare=0.12,
+    veil=(0.02, 0.3), mosaic=0.2, analogue=0.15, nearest=0.1,
 )  # fmt: skip
 
 
@@ -294,6 +296,11 @@ def draw_track(
         analogue=(_pick(rng, _BAND_PX), _pick(rng, _COMB_PX)) if _happens(rng, hard.analogue) else None,
         nearest=_happens(rng, hard.nearest) or None,
     )  # fmt: skip
+    if hard.tall != (1.0, 1.0):
+        # A box around a tilted plate is taller, and so is a careless one.
+        tall = _pick(rng, hard.tall)
+        (lr_mean, lr_sd), (hr_mean, hr_sd) = sizes.lr_aspect, sizes.hr_aspect
+        sizes = replace(sizes, lr_aspect=(lr_mean / tall, lr_sd), hr_aspect=(hr_mean / tall, hr_sd))
     frames = [_frame(rng, hard, sizes, "lr", i, 1 / (1 / last + step * (5 - i)), stops) for i in range(1, 6)]
     if hr:
         frames += [_frame(rng, hard, sizes, "hr", i, 1 / (1 / near + step * (i - 1)), stops) for i in range(1, 6)]
@@ -306,7 +313,7 @@ def _frame(
     low, high = (sizes.lr if kind == "lr" else sizes.hr)[2:]
     width = int(np.clip(round(crop + rng.normal(0, 0.35)), low, high))
     mean, sd = sizes.lr_aspect if kind == "lr" else sizes.hr_aspect
-    aspect = float(np.clip(rng.normal(mean, sd * 0.35), 1.8, max(3.5, mean)))
+    aspect = float(np.clip(rng.normal(mean, sd * 0.35), min(1.8, mean), max(3.5, mean)))
     fill = float(np.clip(rng.normal(*hard.fill[:2]), *hard.fill[2:]))
     jump = rng.normal(0, hard.jump_stops)
     if rng.random() < hard.jump_share:
