@@ -3,10 +3,10 @@
 python scripts/carry_over.py PHOTOS ARGENTINE=argentina TRACKS --out DIR --checkpoint before.safetensors runs/new
 
 A photograph becomes the scene that a camera of `lpr.synth --hardness` looks at (--camera hard wide): real paint, dirt
-and light, the generator's optics, sensor and codec. The plate is taken to fill the crop but for a margin, and is made
-as bright as a drawn one, since the camera draws its own exposure. The tracks lie in DIR/NAME-hard afterwards, to be
-looked at with sheet.py; DIR/table.md holds the table and DIR/readings.csv every reading. Folders of tracks are read as
-they are.
+and light, the generator's optics, sensor and codec; or those of other_cameras.py, in turn (--camera other). The plate
+is taken to fill the crop but for a margin, and is made as bright as a drawn one, since the camera draws its own
+exposure. The tracks lie in DIR/NAME-hard afterwards, to be looked at with sheet.py; DIR/table.md holds the table and
+DIR/readings.csv every reading. Folders of tracks are read as they are.
 
 --reader rapidocr adds an off-the-shelf reader (see gauge.py), its frames joined by a vote that its scores weigh.
 """
@@ -48,6 +48,8 @@ MARGIN = (0.06, 0.12)
 PLATE_WIDTH_MM = 400
 #: 90th percentile of a drawn plate's brightness, grey levels: the median over plates of `hard`, both formats.
 BRIGHT = 200
+#: The six cameras of other_cameras.py, in turn.
+OTHER = "other"
 #: Quality of a test set's files (plates/write.py).
 QUALITY = 92
 
@@ -83,7 +85,18 @@ def scene_from(photo: Image) -> Scene:
     return scene_of(np.asarray(wide, np.uint8), plate_mm)
 
 
-def through_camera(tracks: Sequence[Track], hardness: str, out: Path, draws: int, seed: int) -> Path:
+def seen_by(camera: str, scene: Scene, number: int, rng: np.random.Generator) -> tuple[str, list[Image]]:
+    """The five frames of draw `number`, and which of the other cameras took them (its name behind a hyphen)."""
+    if camera != OTHER:
+        track, frames = draw_track(rng, "B", level(camera), hr=False)
+        return "", [image for image, _ in photograph(scene, track, frames)]
+    from other_cameras import CAMERAS
+
+    name = list(CAMERAS)[(number - 1) % len(CAMERAS)]
+    return f"-{name}", CAMERAS[name](scene, rng)
+
+
+def through_camera(tracks: Sequence[Track], camera: str, out: Path, draws: int, seed: int) -> Path:
     """Write `draws` tracks of each photograph below `out`: ID_N/lr-00i.jpg and labels.csv; returns `out`.
 
     What an earlier call left there goes first: tracks that it alone made would count as misread.
@@ -100,11 +113,11 @@ def through_camera(tracks: Sequence[Track], hardness: str, out: Path, draws: int
         scene = scene_from(np.asarray(cv2.cvtColor(photo, cv2.COLOR_BGR2RGB), np.uint8))
         for number in range(1, draws + 1):
             rng = np.random.default_rng([seed, number, zlib.crc32(track.id.encode())])
-            drawn, frames = draw_track(rng, "B", level(hardness), hr=False)
-            folder = out / f"{track.id}_{number}"
+            name, images = seen_by(camera, scene, number, rng)
+            folder = out / f"{track.id}_{number}{name}"
             folder.mkdir(parents=True, exist_ok=True)
-            for frame, (image, _) in zip(frames, photograph(scene, drawn, frames), strict=True):
-                path = folder / f"{frame.name}.jpg"
+            for i, image in enumerate(images, 1):
+                path = folder / f"lr-{i:03d}.jpg"
                 cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
                 writer.writerow((f"{folder.name}/{path.name}", track.text))
     write_text(out / "labels.csv", table.getvalue())
@@ -125,9 +138,10 @@ def groups(given: str, out: Path, cameras: Sequence[str], draws: int, seed: int)
         print(f"{name}: {len(found) - len(kept)} plates left out, their texts obey no format", file=sys.stderr)
     rows = [Group(name, "as they are", tuple(kept), formats)]
     if all(len(track.lr) == 1 for track in kept):
-        for hardness in cameras:
-            made = through_camera(kept, hardness, out / f"{name}-{hardness}", draws, seed)
-            seen = f"through the camera of `{hardness}`, {draws} draws"
+        for camera in cameras:
+            made = through_camera(kept, camera, out / f"{name}-{camera}", draws, seed)
+            seen = "through other cameras" if camera == OTHER else f"through the camera of `{camera}`"
+            seen += f", {draws} draws"
             rows.append(Group(name, seen, tuple(scan(made).tracks), formats))
     return rows
 
@@ -204,7 +218,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--checkpoint", type=Path, nargs="+", help="default: the weights shipped for Brazil")
     parser.add_argument("--reader", choices=("rapidocr",), help="an off-the-shelf reader beside them")
-    parser.add_argument("--camera", choices=tuple(LEVELS), nargs="+", default=["hard"], help="default: hard")
+    parser.add_argument("--camera", choices=(*LEVELS, OTHER), nargs="+", default=["hard"], help="default: hard")
     parser.add_argument("--draws", type=int, default=4, help="tracks of a photograph")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
@@ -224,6 +238,10 @@ def run(args: argparse.Namespace) -> None:
     from lpr.reader import SHIPPED_WEIGHTS
 
     checkpoints = args.checkpoint or [SHIPPED_WEIGHTS / "brazil.safetensors"]
+    if OTHER in args.camera:
+        from other_cameras import require_codecs
+
+        require_codecs()
     vote = off_the_shelf() if args.reader else None
     names = [*map(label, checkpoints), *([args.reader] if args.reader else [])]
     # A row costs minutes where folders are large, so each is printed as it is done.
