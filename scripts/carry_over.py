@@ -86,13 +86,13 @@ def scene_from(photo: Image) -> Scene:
 
 
 def seen_by(camera: str, scene: Scene, number: int, rng: np.random.Generator) -> tuple[str, list[Image]]:
-    """The five frames of draw `number`, and which of the other cameras took them (its name behind a hyphen)."""
+    """Five frames; of the other cameras that whose turn it is at `number` takes them (its name behind a hyphen)."""
     if camera != OTHER:
         track, frames = draw_track(rng, "B", level(camera), hr=False)
         return "", [image for image, _ in photograph(scene, track, frames)]
     from other_cameras import CAMERAS
 
-    name = list(CAMERAS)[(number - 1) % len(CAMERAS)]
+    name = list(CAMERAS)[number % len(CAMERAS)]
     return f"-{name}", CAMERAS[name](scene, rng)
 
 
@@ -106,14 +106,14 @@ def through_camera(tracks: Sequence[Track], camera: str, out: Path, draws: int, 
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(("path", "text"))
-    for track in tracks:
+    for turn, track in enumerate(tracks):
         photo = cv2.imread(str(track.lr[0].path), cv2.IMREAD_COLOR)
         if photo is None:
             raise InputError("cannot be read", where=track.lr[0].path)
         scene = scene_from(np.asarray(cv2.cvtColor(photo, cv2.COLOR_BGR2RGB), np.uint8))
         for number in range(1, draws + 1):
             rng = np.random.default_rng([seed, number, zlib.crc32(track.id.encode())])
-            name, images = seen_by(camera, scene, number, rng)
+            name, images = seen_by(camera, scene, turn + number, rng)
             folder = out / f"{track.id}_{number}{name}"
             folder.mkdir(parents=True, exist_ok=True)
             for i, image in enumerate(images, 1):
