@@ -85,7 +85,9 @@ def _grown(first: Checkpoint, others: Mapping[str, Tensor]) -> dict[str, Tensor]
     if not lacking:
         return {}
     drawn = build_recogniser(first.config, first.formats).state_dict()
-    off = {name.removesuffix("weight") for name in lacking if name.endswith("weight") and not drawn[name].any()}
+    off = {
+        name.removesuffix("weight") for name in lacking if name.endswith(("weight", "gain")) and not drawn[name].any()
+    }
     # The rest of a part does nothing behind such a layer; its own values keep the mean in reach of them.
     return {name: weights[name] * (name.removesuffix("weight").removesuffix("bias") not in off) for name in lacking}
 

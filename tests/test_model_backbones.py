@@ -87,9 +87,11 @@ def test_mixed_precision_gives_nearly_the_same_posteriors() -> None:
 
 def _turned(theta: list[float], pictures: torch.Tensor) -> torch.Tensor:
     """`pictures` under an affine transform given as its six numbers' differences from the identity."""
-    stn = SpatialTransformer(*pictures.shape[1:])
+    stn = SpatialTransformer(*pictures.shape[1:]).eval()
     with torch.no_grad():
+        stn.localise[2].weight.zero_()
         stn.localise[2].bias.copy_(torch.tensor(theta))
+        stn.gain.fill_((1 + stn.spread.eps) ** 0.5)
         return stn(pictures)
 
 
@@ -101,6 +103,34 @@ def test_spatial_transformer_by_hand() -> None:
     shifted = _turned([0, 0, 2 / 64 * 4, 0, 0, 0], pictures)
     torch.testing.assert_close(shifted[..., :60], pictures[..., 4:], atol=1e-4, rtol=0)
     torch.testing.assert_close(shifted[..., 60:], pictures[..., 63:].expand(-1, -1, -1, 4), atol=1e-4, rtol=0)
+
+
+def test_spatial_transformer_turns_pictures_and_does_not_push_them_all_aside() -> None:
+    """Asked for pictures that lie alike, it looks where each one's blot is; asked for a shift of all, it cannot."""
+    torch.manual_seed(0)
+    columns = torch.arange(64.0)
+    places = torch.randint(20, 44, (256,)).float()
+    pictures = (-((columns - places[:, None]) ** 2) / 18).exp()[:, None, None].expand(-1, 1, 16, -1).contiguous()
+    middle = (-((columns - 31.5) ** 2) / 18).exp()
+    for goal in (middle, middle.roll(20)):
+        stn = SpatialTransformer(1, 16, 64)
+        optimizer = torch.optim.Adam(stn.parameters(), 1e-2)
+        for _ in range(80):
+            optimizer.zero_grad()
+            batch = pictures[torch.randperm(256)[:32]]
+            (stn(batch) - goal).square().mean().backward()
+            optimizer.step()
+        stn.eval()
+        with torch.no_grad():
+            shift = stn.transform(pictures)[:, 0, 2] * 32
+        if goal is middle:
+            assert torch.corrcoef(torch.stack([shift, places]))[0, 1] > 0.9
+        assert abs(float(shift.mean())) < 3
+
+
+def test_one_picture_alone_can_be_trained_on() -> None:
+    stn = SpatialTransformer(1, 16, 64).train()
+    assert stn(torch.randn(1, 1, 16, 64)).shape == (1, 1, 16, 64)
 
 
 def test_spatial_transformer_follows_the_picture_size_and_not_the_precision() -> None:
