@@ -89,9 +89,11 @@ def _turned(theta: list[float], pictures: torch.Tensor) -> torch.Tensor:
     """`pictures` under an affine transform given as its six numbers' differences from the identity."""
     stn = SpatialTransformer(*pictures.shape[1:]).eval()
     with torch.no_grad():
-        stn.localise[2].weight.zero_()
-        stn.localise[2].bias.copy_(torch.tensor(theta))
-        stn.gain.fill_((1 + stn.spread.eps) ** 0.5)
+        stn.localise = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LazyLinear(6))
+        stn(pictures)
+        stn.localise[1].weight.zero_()
+        stn.localise[1].bias.copy_(torch.tensor(theta))
+        stn.gain.fill_(1)
         return stn(pictures)
 
 
@@ -126,6 +128,25 @@ def test_spatial_transformer_turns_pictures_and_does_not_push_them_all_aside() -
         if goal is middle:
             assert torch.corrcoef(torch.stack([shift, places]))[0, 1] > 0.9
         assert abs(float(shift.mean())) < 3
+
+
+def test_gradients_that_mean_nothing_do_not_make_the_transform_the_same_for_all_pictures() -> None:
+    torch.manual_seed(0)
+    stn = SpatialTransformer(3, 32, 128)
+    optimizer = torch.optim.Adam(stn.parameters(), 3e-3)
+    # Pictures as they are, with much in common.
+    pictures = torch.randn(1, 3, 32, 128) * 2 + torch.randn(64, 3, 32, 128)
+    for _ in range(60):
+        optimizer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            looked = stn(pictures[torch.randperm(64)[:16]])
+        (looked * torch.randn_like(looked)).sum().backward()
+        optimizer.step()
+    with torch.no_grad():
+        stn.gain.fill_(1)
+        for mode in (True, False):
+            spread = stn.train(mode).transform(pictures).std(0)
+            assert spread.min() > 0.3 and spread.max() < 3, (mode, spread)
 
 
 def test_one_picture_alone_can_be_trained_on() -> None:
