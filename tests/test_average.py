@@ -82,7 +82,7 @@ def test_the_end_of_a_run_counts_too(average: ModuleType, tmp_path: Path) -> Non
     torch.testing.assert_close(mean, 0.5 * a + 0.25 * b + 0.25 * ended)
 
 
-@pytest.mark.parametrize("part", ["model.residual=1", "model.mixing=1"])
+@pytest.mark.parametrize("part", ["model.residual=1", "model.mixing=1", "model.stn=true"])
 def test_what_another_lacks_is_the_identity_there(average: ModuleType, tmp_path: Path, part: str) -> None:
     grown, before = _saved(tmp_path / "a.safetensors", 1, part), _saved(tmp_path / "b.safetensors", 2)
     # Trained, the gates of the added part are open.
