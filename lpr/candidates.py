@@ -20,11 +20,12 @@ from .types import InputError, Posteriors, Problem, UsageError
 if TYPE_CHECKING:
     from .decode.register import Register
     from .decode.stored import Decoder
-    from .ensemble import Ensemble
+    from .source import Source
 
 EPILOG = """\
 Without --registry: the plates that obey a format, and match --pattern where it is given (? one character, * any).
 --registry: a CSV with a column `text`, or --column; only its plates are ranked, those that match --pattern.
+--tracks posteriors.npz ranks from what lpr.infer --save-posteriors wrote, without a network.
 --out receives candidates.jsonl (a line a track) and candidates.csv (a line a candidate).
 `prob` is the probability that the whole plate is this one; those of a track sum to at most 1. `share` is the same if it
 is one of those listed, say because it must be in the register. `char_probs` holds for each character its probability
@@ -46,7 +47,7 @@ class Known:
 
 def main(argv: Sequence[str]) -> int:
     parser = Parser("lpr.candidates", __doc__ or "", EPILOG)
-    parser.add_argument("--tracks", required=True, metavar="DIR", help="tracks, or single images of plates")
+    parser.add_argument("--tracks", required=True, metavar="DIR", help="tracks, single images, or a posteriors.npz")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the two results")
     parser.add_argument("--top", type=int, default=10, metavar="N", help="candidates a track (default 10)")
     parser.add_argument("--registry", metavar="CSV", help="known plates, one a line")
@@ -62,30 +63,24 @@ def main(argv: Sequence[str]) -> int:
     if not 1 <= args.top <= 1000:
         raise UsageError(f"--top {args.top} is not between 1 and 1000")
 
-    from .data.scan import scan
     from .files import writable_folder, write_text
+    from .source import open_source
 
-    scanned = scan(Path(args.tracks))
-    if not scanned.tracks:
-        raise InputError("holds no tracks and no images", where=args.tracks, fix="see the layouts in the README")
-
-    from .ensemble import Ensemble
-
-    reader = Ensemble(args.checkpoint or [None], format=args.format, settings=args.set, device=args.device)
+    source = open_source(Path(args.tracks), args.checkpoint, args.format, args.set, args.device)
     say = console().print
-    say(reader.said)
+    say(source.said)
     known = None
     if args.registry:
-        known = read_registry(Path(args.registry), reader.alphabet, args.pattern, args.column)
+        known = read_registry(Path(args.registry), source.alphabet, args.pattern, args.column)
         show_problems(known.problems)
         say(
             f"{args.registry}: {len(known.register)} plates to rank, {known.repeated} repeated, "
             f"{len(known.problems)} lines left out"
         )
     elif args.pattern is not None:
-        _expect_matches(args.pattern, reader)
+        _expect_matches(args.pattern, source)
 
-    find, decoder = _finder(reader, known, args.pattern, args.top)
+    find, decoder = _finder(source, known, args.pattern, args.top)
     if decoder.uncalibrated:
         say(f"probabilities are {decoder.uncalibrated}")
     audit = decoder.audit()
@@ -93,8 +88,8 @@ def main(argv: Sequence[str]) -> int:
     out = writable_folder(args.out)
     records: list[dict[str, Any]] = []
     unlike: list[str] = []
-    problems = list(scanned.problems)
-    for posteriors, wrong in track_progress(reader.posteriors(scanned.tracks), "ranking", len(scanned.tracks)):
+    problems = list(source.problems)
+    for posteriors, wrong in track_progress(source.stream, "ranking", len(source.ids)):
         problems += wrong
         record = find(posteriors)
         if record["problems"]:
@@ -184,16 +179,16 @@ def read_registry(path: Path, alphabet: str, pattern: str | None = None, column_
     return Known(register, [lines[at] for at in register.first], problems, len(texts) - len(register))
 
 
-def _expect_matches(pattern: str, reader: Ensemble) -> None:
+def _expect_matches(pattern: str, source: Source) -> None:
     from .decode.candidates import pattern_spellings
 
-    if not pattern_spellings(pattern, reader.decoder.formats, reader.alphabet):
-        templates = ", ".join(f"{t} ({one.name})" for one in reader.decoder.formats for t in one.templates)
+    if not pattern_spellings(pattern, source.decoder.formats, source.alphabet):
+        templates = ", ".join(f"{t} ({one.name})" for one in source.decoder.formats for t in one.templates)
         raise UsageError(f"no plate matches {pattern!r} and obeys a format: {templates}")
 
 
 def _finder(
-    reader: Ensemble, known: Known | None, pattern: str | None, top: int
+    source: Source, known: Known | None, pattern: str | None, top: int
 ) -> tuple[Callable[[Posteriors], dict[str, Any]], Decoder]:
     """What ranks one track: posteriors -> its record; and the decoder with the settings that it does so with."""
     import numpy as np
@@ -204,13 +199,13 @@ def _finder(
     from .decode.fusion import VOTES
     from .formats import format_of
 
-    formats, alphabet, read = reader.decoder.formats, reader.alphabet, reader.decoder.config.read
+    formats, alphabet, read = source.decoder.formats, source.alphabet, source.decoder.config.read
     # Votes over whole texts know no second text: where they are configured, texts are ranked by sequence.
     fusion = "sequence" if read.fusion in VOTES else read.fusion
     # The rank in a register, or under a pattern, is the one of the texts' own likelihoods.
     priors = read.format_priors and known is None and pattern is None
     read = read.model_copy(update={"decoder": "constrained", "fusion": fusion, "format_priors": priors})
-    calibration = usable(reader.decoder.calibration, read, formats)
+    calibration = usable(source.decoder.calibration, read, formats)
 
     def find(posteriors: Posteriors) -> dict[str, Any]:
         arrays = [clean(array, alphabet) for array in posteriors.log_probs]
@@ -261,7 +256,7 @@ def _finder(
         problems = [] if plate else [str(unlike_problem(posteriors.track_id, formats))]
         return {"track_id": posteriors.track_id, "candidates": found, "format_probs": shares, "problems": problems}
 
-    return find, replace(reader.decoder, config=reader.decoder.config.model_copy(update={"read": read}))
+    return find, replace(source.decoder, config=source.decoder.config.model_copy(update={"read": read}))
 
 
 def _table(records: Sequence[dict[str, Any]]) -> str:

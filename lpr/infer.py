@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .cli import Parser, console, run, show_problems, track_progress
-from .types import InputError, Posteriors, Prediction, Problem, Track, UsageError, printable
+from .types import InputError, Prediction, Problem, Track, UsageError, printable
 
 if TYPE_CHECKING:
-    from .decode.stored import Decoder
+    from .source import Source
 
 EPILOG = """\
 Several --checkpoint read together: their posteriors are fused like further frames, of equal weight. An ensemble file
@@ -34,24 +34,6 @@ lpr.evaluate --truth review.csv take the lines that have one. Made from a poster
 lpr.evaluate alone. A review.csv with corrections is never written over.
 --pseudo-labels writes pseudo_labels.csv, a label list for lpr.train. It is refused for a test set: a folder called
 `test` (or blind_test and the like), one with a file TEST_SET in it or above it, or made by lpr.synth --split test."""
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """What is read: ids of all tracks, their posteriors as a stream, and what decodes them.
-
-    tracks: with their frames, for the pictures; none where posteriors were read back. said: where it comes from.
-    unfit: the ids that no submission may hold.
-    """
-
-    ids: Sequence[str]
-    stream: Iterable[tuple[Posteriors, tuple[Problem, ...]]]
-    decoder: Decoder
-    alphabet: str
-    said: str
-    tracks: Sequence[Track] = ()
-    problems: Sequence[Problem] = ()
-    unfit: Sequence[Problem] = ()
 
 
 def main(argv: Sequence[str]) -> int:
@@ -78,6 +60,7 @@ def main(argv: Sequence[str]) -> int:
     from .decode.review import corrections
     from .decode.stored import SUFFIX
     from .files import writable_folder, write_text
+    from .source import open_source
 
     name = printable(Path(args.tracks).resolve().name)
     out = Path(args.out or Path("submissions") / f"{name.removesuffix(SUFFIX)}-{datetime.now():%Y%m%d-%H%M%S}")
@@ -87,24 +70,30 @@ def main(argv: Sequence[str]) -> int:
             where=out / "review.csv",
             fix="move it, or choose another --out",
         )
-    if name.endswith(SUFFIX):
-        if args.pseudo_labels:
-            raise UsageError("--pseudo-labels needs the tracks: stored posteriors do not say where the images are")
-        source = _stored(Path(args.tracks), args.checkpoint, args.format, args.set, args.strict)
-    else:
-        if out.resolve().is_relative_to(Path(args.tracks).resolve()):
-            raise UsageError(f"--out {out} lies in --tracks: its pictures would be read as tracks the next time")
-        source = _folder(Path(args.tracks), args.checkpoint, args.format, args.set, args.device, args.strict)
-        if args.pseudo_labels:
-            _refuse_test_set(Path(args.tracks), source.tracks)
-            if source.decoder.config.read.sharpen != 1:
-                raise UsageError("--pseudo-labels needs probabilities: leave read.sharpen at 1")
-            if not source.decoder.calibrated:
-                raise UsageError(
-                    "--pseudo-labels needs probabilities: the checkpoint has no calibration for this way to read "
-                    "(read.*, formats)",
-                    fix="lpr.calibrate makes one",
-                )
+    stored = name.endswith(SUFFIX)
+    if stored and args.pseudo_labels:
+        raise UsageError("--pseudo-labels needs the tracks: stored posteriors do not say where the images are")
+    if not stored and out.resolve().is_relative_to(Path(args.tracks).resolve()):
+        raise UsageError(f"--out {out} lies in --tracks: its pictures would be read as tracks the next time")
+    unfit: list[Problem] = []
+    source = open_source(
+        Path(args.tracks),
+        args.checkpoint,
+        args.format,
+        args.set,
+        args.device,
+        seen=lambda ids: unfit.extend(_unfit(ids, args.strict)),
+    )
+    if args.pseudo_labels:
+        _refuse_test_set(Path(args.tracks), source.tracks)
+        if source.decoder.config.read.sharpen != 1:
+            raise UsageError("--pseudo-labels needs probabilities: leave read.sharpen at 1")
+        if not source.decoder.calibrated:
+            raise UsageError(
+                "--pseudo-labels needs probabilities: the checkpoint has no calibration for this way to read "
+                "(read.*, formats)",
+                fix="lpr.calibrate makes one",
+            )
     # Not before all else is in order, so that a mistake leaves no empty folder.
     writable_folder(out)
     say = console().print
@@ -158,18 +147,18 @@ def main(argv: Sequence[str]) -> int:
 
     archive = out / "predictions.zip"
     free = [prediction for prediction in predictions if prediction.format is None]
-    if source.unfit or free:
+    if unfit or free:
         # One of an earlier reading would pass for this one's.
         archive.unlink(missing_ok=True)
-    if source.unfit:
-        more = f", and {len(source.unfit) - 1} more" if len(source.unfit) > 1 else ""
-        say(f"WARNING: {archive} was left out: {source.unfit[0].what}{more}; {source.unfit[0].fix}", style="bold red")
+    if unfit:
+        more = f", and {len(unfit) - 1} more" if len(unfit) > 1 else ""
+        say(f"WARNING: {archive} was left out: {unfit[0].what}{more}; {unfit[0].fix}", style="bold red")
     elif free:
         say(
             f"WARNING: {archive} was left out: {len(free)} texts obey no format, such as {free[0].text} "
             f"({free[0].track_id}); read.decoder=constrained reads a submission"
         )
-    if source.unfit or free:
+    if unfit or free:
         print(out / "predictions.jsonl")
         return 0
     write_submission(predictions, archive)
@@ -178,33 +167,6 @@ def main(argv: Sequence[str]) -> int:
         raise InputError(f"the written submission does not validate: {wrong[0]}", where=archive)
     print(archive)
     return 0
-
-
-def _folder(
-    path: Path, checkpoints: list[str], formats: list[str], settings: list[str], device: str | None, strict: bool
-) -> Source:
-    """Tracks on disk, to be read with a checkpoint."""
-    from .data.scan import scan
-
-    scanned = scan(path)
-    if not scanned.tracks:
-        raise InputError("holds no tracks and no images", where=path, fix="see the layouts in the README")
-    ids = [track.id for track in scanned.tracks]
-    unfit = _unfit(ids, strict)
-
-    from .ensemble import Ensemble
-
-    found = Ensemble(checkpoints or [None], format=formats, settings=settings, device=device)
-    return Source(
-        ids,
-        found.posteriors(scanned.tracks),
-        found.decoder,
-        found.alphabet,
-        found.said,
-        scanned.tracks,
-        scanned.problems,
-        unfit,
-    )
 
 
 def _unfit(ids: Sequence[str], strict: bool) -> list[Problem]:
@@ -225,30 +187,6 @@ def _refuse_test_set(path: Path, tracks: Sequence[Track]) -> None:
         raise InputError(
             f"is a test set ({why}): its readings must not become labels", where=path, fix="leave --pseudo-labels out"
         )
-
-
-def _stored(path: Path, checkpoints: list[str], formats: list[str], settings: list[str], strict: bool) -> Source:
-    """Posteriors read back; a checkpoint that is named gives its calibration and must be the one that made them."""
-    from .decode.stored import StoredPosteriors
-
-    stored = StoredPosteriors(path)
-    stream: Iterable[tuple[Posteriors, tuple[Problem, ...]]] = stored
-    decoder = stored.decoder.with_settings(settings, formats)
-    stored.require_views(decoder.config.read.views)
-    if checkpoints:
-        from .ensemble import Ensemble
-
-        named = Ensemble(checkpoints, device="cpu")
-        if named.decoder.model_hash != decoder.model_hash:
-            raise InputError(
-                f"was made by model {decoder.model_hash[:12]}, {checkpoints[0]} is {named.decoder.model_hash[:12]}",
-                where=path,
-                fix="leave --checkpoint out, or name the one that made it",
-            )
-        decoder = replace(decoder, calibration=named.decoder.calibration)
-        stream = ((named.weighted(one), problems) for one, problems in stored)
-    said = f"posteriors: {path}, made by model {decoder.model_hash[:12]} ({decoder.checkpoint})"
-    return Source(stored.track_ids, stream, decoder, stored.alphabet, said, unfit=_unfit(stored.track_ids, strict))
 
 
 def _read_all(source: Source, out: Path, strict: bool, save: bool) -> tuple[list[Prediction], int]:

@@ -338,6 +338,22 @@ def test_the_command_ranks_plates(ready, tmp_path, fusion):
     assert rows[0]["text"] == records[0]["candidates"][0]["text"] and rows[-1]["text"] == ""
 
 
+@pytest.mark.parametrize("more", [["--top", "4"], ["--pattern", "A?C*"]])
+def test_stored_posteriors_rank_as_their_tracks_do(ready, tmp_path, more):
+    from lpr import infer
+
+    kept = tmp_path / "kept"
+    reading = ["--tracks", ready["tracks"], "--checkpoint", ready["checkpoint"], "--out", str(kept)]
+    assert infer.main([*reading, "--save-posteriors"]) == 0
+    from_tracks, rows = call(ready, tmp_path, *more)
+    stored = ["--tracks", str(kept / "posteriors.npz"), "--out", str(tmp_path / "again"), *more]
+    assert main(stored) == 0
+    lines = (tmp_path / "again" / "candidates.jsonl").read_text().splitlines()
+    assert [json.loads(line)["candidates"] for line in lines] == [one["candidates"] for one in from_tracks]
+    assert [json.loads(line)["problems"] for line in lines] == [one["problems"] for one in from_tracks]
+    assert len(rows) > 4
+
+
 def test_the_command_ranks_a_register_and_a_pattern(ready, tmp_path, capsys):
     plates = registry(tmp_path, "text\nABC1D23\nABC1234\nXYZ9999\nÉ\nABC1D23\n")
     records, _ = call(ready, tmp_path, "--registry", str(plates))
