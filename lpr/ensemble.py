@@ -90,7 +90,6 @@ class Ensemble:
             self.said += f"\nensemble: {given}, weights {', '.join(f'{weight:.2f}' for weight in self.weights)}"
         elif len(self.readers) > 1 and first.decoder.calibration:
             self.decoder = replace(self.decoder, borrowed=True)
-            self.said += "\nconfidences are calibrated for the first alone: lpr.calibrate fits weights and confidences"
         fusion = first.config.read.fusion
         if len(self.readers) > 1 and fusion != "sequence":
             self.said += f"\nread.fusion={fusion} counts all checkpoints alike: only sequence weighs them"

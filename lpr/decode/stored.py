@@ -63,7 +63,7 @@ class Decoder:
         if self.calibrated:
             return ""
         if self.borrowed:
-            return "calibrated for the first checkpoint alone"
+            return "calibrated for the first checkpoint alone: lpr.calibrate fits weights and confidences"
         lacking = "the checkpoint has no calibration for this way to read (read.*, formats)"
         return f"not calibrated, and nothing tells what is no plate: {lacking}"
 
