@@ -75,8 +75,15 @@ def main(argv: Sequence[str]) -> int:
         raise UsageError("--pseudo-labels needs the tracks: stored posteriors do not say where the images are")
     if not stored and out.resolve().is_relative_to(Path(args.tracks).resolve()):
         raise UsageError(f"--out {out} lies in --tracks: its pictures would be read as tracks the next time")
-    source = open_source(Path(args.tracks), args.checkpoint, args.format, args.set, args.device)
-    unfit = _unfit(source.ids, args.strict)
+    unfit: list[Problem] = []
+    source = open_source(
+        Path(args.tracks),
+        args.checkpoint,
+        args.format,
+        args.set,
+        args.device,
+        seen=lambda ids: unfit.extend(_unfit(ids, args.strict)),
+    )
     if args.pseudo_labels:
         _refuse_test_set(Path(args.tracks), source.tracks)
         if source.decoder.config.read.sharpen != 1:
@@ -163,7 +170,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _unfit(ids: Sequence[str], strict: bool) -> list[Problem]:
-    """The ids that no submission may hold. They are said before anything is read; with `strict` they stop it."""
+    """The ids that no submission may hold. They are said before the network is loaded; with `strict` they stop it."""
     from .submission import id_problems
 
     found = id_problems(ids)

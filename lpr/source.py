@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,27 +33,31 @@ def open_source(
     formats: Sequence[str] = (),
     settings: Sequence[str] = (),
     device: str | None = None,
+    seen: Callable[[Sequence[str]], None] | None = None,
 ) -> Source:
     """Open a folder of tracks, or a posteriors.npz that `lpr.infer --save-posteriors` wrote.
 
     checkpoints: those to read with, or an ensemble file; none: see `reader.find_checkpoint`. A posteriors.npz needs
     none; those that made it give their calibration, and an ensemble its weights.
+    seen: is called with the ids before a checkpoint is looked for, so that ids which cannot be used are said at once.
 
     Raises:
         InputError: there is nothing to read, the checkpoints do not fit, or others made the posteriors.
     """
     if path.resolve().name.endswith(SUFFIX):
-        return _stored(path, checkpoints, formats, settings)
+        return _stored(path, checkpoints, formats, settings, seen)
     scanned = scan(path)
     if not scanned.tracks:
         raise InputError("holds no tracks and no images", where=path, fix="see the layouts in the README")
+    ids = [track.id for track in scanned.tracks]
+    if seen:
+        seen(ids)
 
     # It brings torch, which takes seconds to load: not before the folder is in order, not for stored posteriors alone.
     from .ensemble import Ensemble
 
     found = Ensemble(checkpoints or [None], format=formats, settings=settings, device=device)
     stream = found.posteriors(scanned.tracks)
-    ids = [track.id for track in scanned.tracks]
     return Source(ids, stream, found.decoder, found.alphabet, found.said, scanned.tracks, scanned.problems)
 
 
@@ -62,8 +66,11 @@ def _stored(
     checkpoints: Sequence[str],
     formats: Sequence[str],
     settings: Sequence[str],
+    seen: Callable[[Sequence[str]], None] | None,
 ) -> Source:
     stored = StoredPosteriors(path)
+    if seen:
+        seen(stored.track_ids)
     stream: Iterable[tuple[Posteriors, tuple[Problem, ...]]] = stored
     decoder = stored.decoder.with_settings(settings, formats)
     stored.require_views(decoder.config.read.views)
