@@ -338,6 +338,28 @@ def test_run_directory_in_the_way(straight: Path, data: Path) -> None:
         loop.train(_config(), data, straight)
 
 
+def test_finished_run_goes_on_to_a_later_epoch(data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """At a constant rate it ends as if the later epoch had been the plan, whatever end it was given before."""
+    constant = "train.schedule=constant"
+    assert loop.train(_config(constant), data, tmp_path / "planned") == ""
+    run = tmp_path / "run"
+    assert loop.train(_config(constant, "train.epochs=1"), data, run) == ""
+    assert [row["epoch"] for row in _rows(run)] == ["1"]
+    capfd.readouterr()
+    assert loop.train(_config(constant), data, run, resume=True) == ""
+    assert "train.epochs: 1 then, 2 now" in capfd.readouterr().err
+    assert load_config([str(run / "config.yaml")]).train.epochs == 2
+    _assert_same_end(run, tmp_path / "planned")
+
+
+def test_resumed_run_may_end_at_once(straight: Path, data: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(straight, run)
+    assert loop.train(_config("train.epochs=1"), data, run, resume=True) == ""
+    assert [row["epoch"] for row in _rows(run)] == ["1", "2"], "what was trained stays"
+    assert read_state(run / "last.pt")["position"]["finished"]
+
+
 def test_resume_refuses_other_configuration_and_other_data(straight: Path, data: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"train.lr: 0.001 then, 0.002 now"):
         loop.train(_config("train.lr=2e-3"), data, straight, resume=True)

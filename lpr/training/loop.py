@@ -31,7 +31,7 @@ from .run import RunFolder
 from .samples import write_epoch_picture
 from .schedule import learning_rate, plateau_reached
 from .setup import Prepared, initialise, prepare
-from .state import Position, Trained, check_same_config, read_state, restore, save_state
+from .state import Position, Trained, changed_end, read_state, restore, save_state
 from .step import FIGURES, NotFinite, Stepper
 from .stopping import Reason, StopRequest, leave_signals_to_parent
 from .unreadable import UnreadableFrames
@@ -45,10 +45,10 @@ ESTIMATE_STEPS = 50
 def train(config: Config, data: Sources, run_path: Path, *, resume: bool = False) -> Reason:
     """Train `config`'s recogniser on the tracks of `data` and leave everything in `run_path`.
 
-    resume: continue the run that stands there. Returns "" when done, "interrupted" after Ctrl-C or SIGTERM, "time" when
-    `train.max_minutes` ended it; all three can be resumed or read from. InputError for what a person can mend: data, a
-    run directory in the way or in use, another configuration on resuming, a full disk, a loss that is no number. Under
-    torchrun all its processes train the one run.
+    resume: continue the run that stands there; it may end at another epoch than planned. Returns "" when done,
+    "interrupted" after Ctrl-C or SIGTERM, "time" when `train.max_minutes` ended it; all three can be resumed or read
+    from. InputError for what a person can mend: data, a run directory in the way or in use, another configuration on
+    resuming, a full disk, a loss that is no number. Under torchrun all its processes train the one run.
     """
     with joined() as group, ExitStack() as lock:
         return _begin(config, data, RunFolder(run_path), resume, lock, group).run_all()
@@ -64,7 +64,7 @@ def _open(config: Config, run: RunFolder, resume: bool, lock: ExitStack) -> dict
     if run.killed_at_birth:
         return None
     state = read_state(run.last)
-    check_same_config(state["config"], config, run.path)
+    changed_end(state["config"], config, run.path)
     return state
 
 
@@ -108,6 +108,9 @@ def _begin(config: Config, data: Sources, run: RunFolder, resume: bool, lock: Ex
                 "be bit-equal to an uninterrupted run's"
             )
         position = restore(state, trained)
+        if changed := changed_end(state["config"], config, run.path):
+            prepared.notes.append(f"note: {'; '.join(changed)}: the rate goes on as if this had been the plan")
+            position.finished = False
 
     def write_start() -> None:
         if state is None:
@@ -120,6 +123,7 @@ def _begin(config: Config, data: Sources, run: RunFolder, resume: bool, lock: Ex
         else:
             run.restore_best()
             run.require_best(position.best is not None)
+            run.write_config(config)
             run.write_split(prepared.facts["split"])
             run.cut_log(position.logged)
         run.write_test_tracks(prepared.split.test)

@@ -118,9 +118,13 @@ class RunFolder:
 
     def create(self, config: Config, split: Mapping[str, Any]) -> None:
         """Write a new run's configuration and held-out texts."""
+        self.write_config(config)
+        self.write_split(split)
+
+    def write_config(self, config: Config) -> None:
+        """Write config.yaml, from which the run is resumed."""
         # yaml's own writer is enough: it quotes what a YAML 1.1 reader would take for something else than text.
         write_text(self.config, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, width=10_000))
-        self.write_split(split)
 
     def write_split(self, split: Mapping[str, Any]) -> None:
         """Write split.json, for people: the state holds the same."""

@@ -28,6 +28,9 @@ FILE_NAME = "last.pt"
 #: Settings that a resumed run may change: none of them changes a weight.
 FREE_ON_RESUME = ("data.workers", "train.checkpoint_minutes", "train.max_minutes")
 
+#: Settings of when a run ends, which a resumed run may change too: it then ends otherwise than it would have.
+END_OF_RUN = ("train.epochs", "train.early_stop")
+
 #: What `save_state` writes.
 _KEYS = {"position", "model", "optimizer", "scaler", "rng", "cuda_rng", "config", "threads", "data"}
 
@@ -149,22 +152,24 @@ def restore(state: Mapping[str, Any], trained: Trained) -> Position:
     return Position(**values)
 
 
-def check_same_config(then: Mapping[str, Any], now: Config, where: Path) -> None:
-    """InputError naming every setting in which a resumed run would differ from the one it continues.
+def changed_end(then: Mapping[str, Any], now: Config, where: Path) -> list[str]:
+    """What a resumed run changes of when it ends (END_OF_RUN), in words.
 
-    A setting that was added since then had its default's effect.
+    InputError naming every other setting in which it would differ from the run it continues. A setting that was added
+    since then had its default's effect.
     """
     current, usual = now.model_dump(mode="json"), Config().model_dump(mode="json")
-    differences = [
-        f"{section}.{name}: {before!r} then, {value!r} now"
+    differences = {
+        f"{section}.{name}": f"{section}.{name}: {before!r} then, {value!r} now"
         for section, settings in current.items()
         for name, value in settings.items()
         if (before := then.get(section, {}).get(name, usual[section][name])) != value
         and f"{section}.{name}" not in FREE_ON_RESUME
-    ]
-    if differences:
+    }
+    if other := [said for name, said in differences.items() if name not in END_OF_RUN]:
         raise InputError(
-            "the run was started with another configuration: " + "; ".join(differences),
+            "the run was started with another configuration: " + "; ".join(other),
             where=where,
             fix="resume without --preset and --set to take the run's own, or start a new run",
         )
+    return list(differences.values())
