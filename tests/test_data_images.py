@@ -65,6 +65,19 @@ def test_grey_is_repeated_and_16_bits_are_scaled_not_wrapped(tmp_path: Path, dty
     assert (np.diff(image[0, :, 0].astype(int)) >= 0).all() and image[0, 0, 0] == 0 and image[0, -1, 0] == 255
 
 
+@pytest.mark.parametrize(("bits", "brightest"), [(10, 255), (12, 255), (8, 255), (14, 63)])
+def test_values_of_a_sensor_stored_in_16_bits_keep_their_upper_8(tmp_path: Path, bits: int, brightest: int) -> None:
+    ramp = np.tile(np.linspace(0, 2**bits - 1, 64).astype(np.uint16), (8, 1))
+    cv2.imwrite(str(tmp_path / "g.png"), ramp)
+    row = read_image(tmp_path / "g.png")[0, :, 0].astype(int)
+    assert row[0] == 0 and row[-1] == brightest and (np.diff(row) >= 0).all()
+
+
+def test_black_in_16_bits_stays_black(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "g.png"), np.zeros((8, 16), np.uint16))
+    assert not read_image(tmp_path / "g.png").any()
+
+
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
 def test_transparency_is_laid_over_white(tmp_path: Path, two_colours: np.ndarray, mode: str) -> None:
     picture = Pillow.fromarray(two_colours).convert("L" if mode == "LA" else "RGB")

@@ -29,6 +29,9 @@ MAX_AREA_PX = 40_000_000
 #: Larger than any PNG within MAX_AREA_PX that is worth reading; keeps a mistaken video out of memory.
 MAX_FILE_BYTES = 200_000_000
 
+#: Values of 16 bits that all lie below this many are taken for a sensor's own, not for a very dark picture's.
+SENSOR_BITS = 12
+
 #: Height of either row of a two-row plate, of the crop's: half, and a twentieth more for crops that sit high or low.
 ROW_SHARE = 0.55
 
@@ -48,21 +51,25 @@ def as_image(array: Any) -> Image:
 
 @dataclass(frozen=True, slots=True)
 class _Header:
-    """What an image file says of itself. `damage` is what is wrong with it, or empty."""
+    """What an image file says of itself. `damage` is what is wrong with it, or empty.
+
+    `deep`: its values have 16 bits.
+    """
 
     width: int
     height: int
     damage: str = ""
     transparent: bool = False
+    deep: bool = False
 
 
 def read_image(path: Path | str) -> Image:
     """Read a PNG or JPEG file, told apart by content, as RGB.
 
-    Returns uint8 (H, W, 3). Grey is repeated, 16 bits keep their upper 8, transparency is laid over white, CMYK is
-    converted, an EXIF rotation is applied. Raises InputError with the path for a file that is missing, not an image,
-    empty, cut short, smaller than 4 px or larger than 10,000 px a side or 40 megapixels; the size is taken from the
-    header before anything is decoded.
+    Returns uint8 (H, W, 3). Grey is repeated, 16 bits keep their upper 8 (where at most SENSOR_BITS are used, the upper
+    8 of those), transparency is laid over white, CMYK is converted, an EXIF rotation is applied. Raises InputError with
+    the path for a file that is missing, not an image, empty, cut short, smaller than 4 px or larger than 10,000 px a
+    side or 40 megapixels; the size is taken from the header before anything is decoded.
     """
     return decode_image(read_bytes(path), path)
 
@@ -108,12 +115,15 @@ def decode_image(data: bytes, path: Path | str) -> Image:
         )
     if header.transparent:
         return _decode_over_white(data, path)
+    flags = cv2.IMREAD_COLOR | (cv2.IMREAD_ANYDEPTH if header.deep else 0)
     try:
-        image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR)
+        image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
     except cv2.error as error:
         raise InputError("is damaged: it cannot be decoded", where=path, fix="copy it again") from error
     if image is None:
         raise InputError("is damaged: it cannot be decoded", where=path, fix="copy it again")
+    if image.dtype == np.uint16:
+        image = _upper_bits(image)
     return as_image(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
 
 
@@ -181,7 +191,7 @@ def _equalize_luminance(image: Image) -> Any:
 
 def _png_header(data: bytes) -> _Header:
     """Walk the chunks of a PNG file and verify their checksums (3 us for a crop): libpng shows a grey rest instead."""
-    width = height = colour = 0
+    width = height = depth = colour = 0
     has_pixels = transparent = False
     offset = len(_PNG_SIGNATURE)
     while offset + 12 <= len(data):
@@ -193,14 +203,14 @@ def _png_header(data: bytes) -> _Header:
         if zlib.crc32(memoryview(data)[offset + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
             return _Header(width, height, f"chunk {kind.decode('latin-1')} has a wrong checksum")
         if kind == b"IHDR" and length >= 13:
-            width, height, _, colour = struct.unpack_from(">IIBB", data, offset + 8)
+            width, height, depth, colour = struct.unpack_from(">IIBB", data, offset + 8)
         elif kind == b"IDAT":
             has_pixels = True
         elif kind == b"tRNS":
             transparent = True
         elif kind == b"IEND":
             damage = "" if has_pixels and width else "it holds no pixels"
-            return _Header(width, height, damage, transparent or colour in _PNG_WITH_ALPHA)
+            return _Header(width, height, damage, transparent or colour in _PNG_WITH_ALPHA, depth == 16)
         offset = end + 4
     return _Header(width, height, "it is cut short (no PNG end)")
 
@@ -249,6 +259,12 @@ def _decode_over_white(data: bytes, path: Path | str) -> Image:
     # Pillow's decoders raise a dozen kinds of errors on broken data; one bad file must not end a batch.
     except Exception as error:
         raise InputError("is damaged: it cannot be decoded", where=path, fix="copy it again") from error
+
+
+def _upper_bits(image: NDArray[Any]) -> Image:
+    """uint16 of any shape -> uint8, the upper 8 of the bits in use: the 10 or 12 of a sensor are often stored as is."""
+    used = int(image.max()).bit_length()
+    return (image >> (max(used - 8, 0) if used <= SENSOR_BITS else 8)).astype(np.uint8)
 
 
 def _deep_grey_over_white(grey: NDArray[Any], transparent: Any) -> Image:
