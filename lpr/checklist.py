@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 #: Tracks read again to test inference.
 SAMPLES = 3
 
+#: Tracks from which one text for all of them is no chance.
+ALIKE = 20
+
 #: What lpr.infer writes beside the zip: whose readings they are.
 PREDICTIONS = "predictions.jsonl"
 
@@ -59,7 +62,12 @@ def checklist(
     else:
         missing = validate(path, [track.id for track in tracks], formats)
         whole = f"a line for each of {len(tracks)} tracks, and no other"
-        yield Check("all predictions generated", not missing, f"{missing[0]} (the first)" if missing else whole)
+        texts = {one.text for one in read_submission(path)}
+        constant = len(texts) == 1 and len(tracks) >= ALIKE
+        if constant:
+            whole = f"all {len(tracks)} tracks are said to read {texts.pop()}: the network has learnt nothing"
+        whole = f"{missing[0]} (the first)" if missing else whole
+        yield Check("all predictions generated", not (missing or constant), whole)
     yield from _network(path, tracks, reader, readable=not wrong)
 
 

@@ -87,7 +87,7 @@ def writable_folder(folder: Path | str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"x")
         probe.unlink()
-        _delete_stale(folder)
+        delete_stale(folder)
     except OSError as error:
         raise InputError(
             f"cannot be written to: {error.strerror or error}", where=folder, fix="choose another output folder"
@@ -95,8 +95,8 @@ def writable_folder(folder: Path | str) -> Path:
     return folder
 
 
-def _delete_stale(folder: Path) -> None:
-    """Delete the temporary files of `atomic_path` whose process has ended."""
+def delete_stale(folder: Path) -> None:
+    """Delete the temporary files of `atomic_path` in `folder` whose process has ended."""
     for path in folder.glob(".*.tmp*"):
         pid = path.name.rpartition(".tmp")[0].rpartition(".")[2]
         # A zombie or a stranger that got the same number counts as alive; the file goes at a later run.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,19 @@ def test_each_fault_fails_its_own_check(ready, tmp_path, capsys):
     assert marks(ready, tmp_path / "large.zip", capsys)[1][1] == " "
     code, found, said = marks(ready, ready / "good.zip", capsys, str(tmp_path / "no.safetensors"))
     assert (code, found) == (1, "xxxx -") and "no.safetensors" in said
+
+
+def test_one_text_for_every_track_fails(ready, tmp_path, capsys):
+    test = tmp_path / "test"
+    for number in range(20):
+        shutil.copytree(ready / "test" / "track_0", test / f"track_{number}")
+    for text, passes in ((lambda _: "ABC1D23", False), (lambda k: "ABC1D2" + "38"[k % 2], True)):
+        sent = [Prediction(f"track_{number}", text(number), 0.5) for number in range(20)]
+        write_submission(sent, tmp_path / "sent.zip")
+        main([str(tmp_path / "sent.zip"), "--tracks", str(test), "--checkpoint", str(ready / "tiny.safetensors")])
+        said = capsys.readouterr().out
+        assert ("[x] all predictions generated" in said) is passes
+        assert ("all 20 tracks are said to read ABC1D23" in said) is not passes
 
 
 def test_samples_without_a_frame_fail(ready, tmp_path, capsys):

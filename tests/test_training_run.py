@@ -352,6 +352,25 @@ def test_finished_run_goes_on_to_a_later_epoch(data: Path, tmp_path: Path, capfd
     _assert_same_end(run, tmp_path / "planned")
 
 
+def test_limit_of_one_call_is_not_kept(straight: Path, data: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(straight, run)
+    assert loop.train(_config("train.epochs=3", "train.max_minutes=1e-9"), data, run, resume=True) == "time"
+    kept = load_config([str(run / "config.yaml")])
+    assert kept == _config("train.epochs=3"), "the end is part of the run, the limit of that call"
+
+
+def test_run_without_its_state_is_not_begun_anew(straight: Path, data: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(straight, run)
+    (run / "last.pt").unlink()
+    before = checkpoint.load(run).hash
+    with pytest.raises(InputError, match="nothing to resume from") as caught:
+        loop.train(_config(), data, run, resume=True)
+    assert f"train.init_from={run / 'best'}" in caught.value.problem.fix
+    assert checkpoint.load(run).hash == before
+
+
 def test_resumed_run_may_end_at_once(straight: Path, data: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(straight, run)

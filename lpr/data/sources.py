@@ -79,14 +79,22 @@ def read_sources(sources: Sources, config: Config, steps: int, slots: int | None
     normalised = 0
     for name, path in [("", sources)] if isinstance(sources, Path) else sorted(sources.items()):
         found = scan(path)
-        usable, report = check_labels(
-            found.tracks,
-            config.model.alphabet,
-            max_bad=config.data.max_bad_labels,
-            strict=config.data.strict,
-            steps=steps,
-            slots=slots,
-        )
+        try:
+            usable, report = check_labels(
+                found.tracks,
+                config.model.alphabet,
+                max_bad=config.data.max_bad_labels,
+                strict=config.data.strict,
+                steps=steps,
+                slots=slots,
+            )
+        except InputError as error:
+            wrong = [problem for problem in found.problems if problem.severity == "error"]
+            if not wrong:
+                raise
+            # Labels that match no image leave images without a label: what the lists say is the cause.
+            said = f"{error.problem.what}; {len(wrong)} errors in the data, the first: {wrong[0]}"
+            raise InputError(said, where=path, fix=error.problem.fix) from error
         if config.data.strict and found.problems:
             raise InputError(str(found.problems[0]), where=path, fix="mend it, or train without data.strict")
         tracks += [replace(track, source=name) for track in usable] if name else usable

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from ..config import Config
 from ..data.splits import Split
-from ..decode.confidence import RANKED, fit, method_name
-from ..decode.decode import rank_of, weigh_track
+from ..decode.confidence import ENOUGH_RIGHT, RANKED, fit, method_name
+from ..decode.decode import covers, rank_of, weigh_track
 from ..decode.records import audit_record, to_record
 from ..files import write_text
-from ..formats import load_formats
+from ..formats import PlateFormat, load_formats
 from ..model import checkpoint
+from ..types import Track
 from .display import Display
 from .run import RunFolder
 from .unreadable import UnreadableFrames
@@ -49,15 +51,18 @@ def finish(
     extra: dict[str, Any] = {"split": held_out.to_dict()}
     if held_out.calibrate:
         ranks = [rank_of(t.text or "", p) for p, t in zip(raw, split.calibrate, strict=True)]
-        names = [one.name for one in formats]
         right, evidence = [rank == 0 for rank in ranks], [found for _, found in weighed]
+        # A format that was trained on, but of which none is held out, has a curve that never saw it.
+        unseen = [one.name for one in formats if _shown(one, split.train) and not _shown(one, split.calibrate)]
+        names = [one.name for one in formats if one.name not in unseen]
         calibration = fit(evidence, right, method_name(config.read), names, ranks)
         figures = {**figures, "calibrate": {"tracks": scores.tracks, **scores.shares()}}
         extra["calibration"] = calibration.to_dict()
     extra["figures"] = figures
     model_hash = checkpoint.save(run.best, best.model, config, extra)
 
-    audit = {**audit_record(model_hash, str(run.best), config), "calibrated": calibration is not None}
+    calibrated = calibration is not None and covers(calibration, formats)
+    audit = {**audit_record(model_hash, str(run.best), config), "calibrated": calibrated}
     lines = [json.dumps(to_record(p, audit), ensure_ascii=False) for p in decode_all(read, config, calibration)]
     write_text(run.predictions, "\n".join(lines) + "\n")
     if calibration is None:
@@ -70,3 +75,20 @@ def finish(
         f"best checkpoint, epoch {figures['epoch']}: on {scores.tracks} tracks that it was not chosen by: exact "
         f"{scores.exact:.1%} (single frame {scores.exact_single:.1%}), characters {scores.characters:.1%}"
     )
+    fix = "python -m lpr.calibrate fits it on more"
+    if calibration.right < ENOUGH_RIGHT:
+        display.line(
+            f"WARNING: {calibration.right} of {calibration.tracks} tracks held out to calibrate are read rightly: "
+            f"fewer than {ENOUGH_RIGHT} give a rough confidence, and no limit for what is no plate; {fix}, or raise "
+            "split.val_share"
+        )
+    if unseen:
+        display.line(
+            f"WARNING: no track held out to calibrate shows a plate of {', '.join(unseen)}, which was trained on: with "
+            f"it no confidence counts as calibrated; {fix}"
+        )
+
+
+def _shown(plate_format: PlateFormat, tracks: Sequence[Track]) -> bool:
+    """Whether the text of any of the tracks obeys the format."""
+    return any(plate_format.matches(track.text or "") for track in tracks)

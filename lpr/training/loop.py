@@ -99,7 +99,7 @@ def _begin(config: Config, data: Sources, run: RunFolder, resume: bool, lock: Ex
         prepared.notes.append(
             f"{group.count} processes, each with its part of every batch; BatchNorm takes each part's own statistics"
         )
-    position = Position()
+    position, changed = Position(), []
     if state is not None:
         then, now = (state["threads"], state.get("processes", 1)), (torch.get_num_threads(), group.count)
         if then != now:
@@ -108,7 +108,8 @@ def _begin(config: Config, data: Sources, run: RunFolder, resume: bool, lock: Ex
                 "be bit-equal to an uninterrupted run's"
             )
         position = restore(state, trained)
-        if changed := changed_end(state["config"], config, run.path):
+        changed = changed_end(state["config"], config, run.path)
+        if changed:
             prepared.notes.append(f"note: {'; '.join(changed)}: the rate goes on as if this had been the plan")
             position.finished = False
 
@@ -123,7 +124,8 @@ def _begin(config: Config, data: Sources, run: RunFolder, resume: bool, lock: Ex
         else:
             run.restore_best()
             run.require_best(position.best is not None)
-            run.write_config(config)
+            if changed:
+                run.note_end(config)
             run.write_split(prepared.facts["split"])
             run.cut_log(position.logged)
         run.write_test_tracks(prepared.split.test)

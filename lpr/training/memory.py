@@ -24,7 +24,8 @@ def enough_memory(setting: str, size: int) -> Iterator[None]:
         yield
     except (RuntimeError, MemoryError) as error:
         text = str(error)
-        smaller = f"--set {setting}={max(1, size // 2)}"
+        call = "in a new --run" if setting.startswith("train.") else "with --resume"
+        smaller = f"{call} --set {setting}={max(1, size // 2)}"
         if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(word in text for word in _WORDS):
             where = "GPU" if isinstance(error, torch.OutOfMemoryError) else "machine"
             raise TooDemanding(
@@ -36,6 +37,6 @@ def enough_memory(setting: str, size: int) -> Iterator[None]:
             raise TooDemanding(
                 f"a loader process died, most likely for lack of memory: {text.splitlines()[0]}",
                 where="data.workers",
-                fix=f"--set data.workers=0, or {smaller}",
+                fix=f"--resume --set data.workers=0, or {smaller}",
             ) from error
         raise

@@ -32,7 +32,7 @@ import yaml
 from .. import __version__
 from ..config import Config
 from ..decode.review import track_path
-from ..files import writable_folder, write_text, writing
+from ..files import delete_stale, writable_folder, write_text, writing
 from ..model import checkpoint
 from ..types import InputError, Track
 from . import state
@@ -68,7 +68,8 @@ class RunFolder:
     @property
     def killed_at_birth(self) -> bool:
         """Whether a run began here but was killed before its first state was on disk: resuming it is starting it."""
-        return self.config.is_file() and not self.last.exists()
+        trained = self.last.exists() or self.log.exists() or self.best.exists()
+        return self.config.is_file() and not trained
 
     def require_new(self) -> None:
         """InputError if something is there already."""
@@ -104,6 +105,8 @@ class RunFolder:
         The file stays when the lock is gone: another process may have opened it, and would lock a deleted one.
         """
         writable_folder(self.path)
+        for folder in (self.best.parent, self.pictures):
+            delete_stale(folder)
         with writing(self._lock):
             handle = self._lock.open("ab")
         with handle:
@@ -118,13 +121,20 @@ class RunFolder:
 
     def create(self, config: Config, split: Mapping[str, Any]) -> None:
         """Write a new run's configuration and held-out texts."""
-        self.write_config(config)
+        self._write_config(config.model_dump(mode="json"))
         self.write_split(split)
 
-    def write_config(self, config: Config) -> None:
-        """Write config.yaml, from which the run is resumed."""
+    def note_end(self, config: Config) -> None:
+        """Note in config.yaml where the run ends now (END_OF_RUN); what else a call is given holds for that call."""
+        now = config.model_dump(mode="json")
+        stored = yaml.safe_load(self.config.read_text(encoding="utf-8")) if self.config.is_file() else now
+        for section, name in (setting.split(".") for setting in state.END_OF_RUN):
+            stored.setdefault(section, {})[name] = now[section][name]
+        self._write_config(stored)
+
+    def _write_config(self, values: Mapping[str, Any]) -> None:
         # yaml's own writer is enough: it quotes what a YAML 1.1 reader would take for something else than text.
-        write_text(self.config, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, width=10_000))
+        write_text(self.config, yaml.safe_dump(values, sort_keys=False, width=10_000))
 
     def write_split(self, split: Mapping[str, Any]) -> None:
         """Write split.json, for people: the state holds the same."""

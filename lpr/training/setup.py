@@ -86,9 +86,12 @@ def prepare(config: Config, data: Sources, model: Recogniser, held_out: HeldOut 
     formats = load_formats(config.read.formats)
     if strange := [t.text for t in found.tracks if t.text and not format_of(t.text, formats)]:
         names = ", ".join(one.name for one in formats)
+        # Other labels are some that are wrong, or of another country; all of them are this configuration's fault.
+        every = len(strange) == sum(bool(t.text) for t in found.tracks)
         notes.append(
-            f"{len(strange)} labels, such as {strange[0]}, obey no format of read.formats ({names}): a constrained "
-            "decoder never reads them rightly"
+            ("WARNING: all " if every else "")
+            + f"{len(strange)} labels, such as {strange[0]}, obey no format of read.formats ({names}): a constrained "
+            "decoder never reads them rightly" + ("; --set 'read.formats=[NAME]'" if every else "")
         )
     if config.model.super_resolution and config.data.hr_frames not in ("degraded", "both"):
         notes.append(

@@ -26,7 +26,7 @@ from .average import WeightAverage
 FILE_NAME = "last.pt"
 
 #: Settings that a resumed run may change: none of them changes a weight.
-FREE_ON_RESUME = ("data.workers", "train.checkpoint_minutes", "train.max_minutes")
+FREE_ON_RESUME = ("data.workers", "read.batch_tracks", "train.checkpoint_minutes", "train.max_minutes")
 
 #: Settings of when a run ends, which a resumed run may change too: it then ends otherwise than it would have.
 END_OF_RUN = ("train.epochs", "train.early_stop")
@@ -121,7 +121,9 @@ def save_state(
 def read_state(path: Path) -> dict[str, Any]:
     """The raw contents of `last.pt`, tensors on the CPU; InputError where there is none or it is damaged."""
     if not path.is_file():
-        raise InputError("there is nothing to resume from", where=path, fix="start the run without --resume")
+        best = path.parent / "best"
+        fix = f"start a new run from its weights: train.init_from={best}" if best.exists() else "start without --resume"
+        raise InputError("there is nothing to resume from", where=path, fix=fix)
     try:
         with warnings.catch_warnings():
             # torch warns of foreign pickles before it refuses them.
