@@ -194,3 +194,13 @@ def test_strength_by_source_and_the_same_bytes_for_any_number_of_workers(folders
         shown, still = augmented[replace(sample, kind="lr")], plain[replace(sample, kind="lr")]
         assert isinstance(shown, dict) and isinstance(still, dict)
         assert torch.equal(shown["image"], still["image"]) == (tracks[sample.track].source == "real")
+
+
+def test_a_list_whose_paths_are_all_wrong_is_named_as_the_cause(tmp_path: Path) -> None:
+    for number in range(4):
+        write_image(tmp_path / f"{number}.png", picture())
+    (tmp_path / "rec_train.txt").write_text("".join(f"elsewhere/{n}.png\tABC123{n}\n" for n in range(4)))
+    with pytest.raises(InputError) as caught:
+        read_sources(tmp_path, config(), steps=32)
+    assert "4 of 4 labels cannot be used" in str(caught.value)
+    assert "4 errors in the data, the first: " in str(caught.value) and "no such file: " in str(caught.value)

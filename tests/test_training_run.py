@@ -352,6 +352,26 @@ def test_finished_run_goes_on_to_a_later_epoch(data: Path, tmp_path: Path, capfd
     _assert_same_end(run, tmp_path / "planned")
 
 
+def test_format_without_a_held_out_plate_does_not_count_as_calibrated(
+    data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Held out is Scenario B, which shows old Brazilian plates alone; Argentine ones are trained on."""
+    both = tmp_path / "both"
+    shutil.copytree(data, both)
+    for folder in sorted((both / "Scenario-A" / "Brazilian").iterdir())[:3]:
+        moved = folder.rename(folder.with_name(f"track_9{folder.name[-4:]}"))
+        (moved / "annotations.json").write_text(json.dumps({"plate_text": f"AB1{moved.name[-2:]}CD"}))
+    formats = "read.formats=[brazilian, argentina]"
+    assert loop.train(_config(formats, "train.epochs=1"), both, tmp_path / "run") == ""
+    said = capfd.readouterr().err
+    assert "shows a plate of argentina, which was trained on" in said
+    assert "tracks held out to calibrate are read rightly: fewer than 40" in said
+    stored = checkpoint.load(tmp_path / "run").calibration
+    assert stored is not None and tuple(stored["formats"]) == ("brazilian",)
+    record = json.loads((tmp_path / "run" / "val_predictions.jsonl").read_text().splitlines()[0])
+    assert record["audit"]["calibrated"] is False
+
+
 def test_limit_of_one_call_is_not_kept(straight: Path, data: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(straight, run)
