@@ -74,7 +74,7 @@ def main(argv: Sequence[str]) -> int:
     texts = {track.id: track.text or "" for track in truth}
 
     from .data.scan import scan
-    from .decode.confidence import ENOUGH, ENOUGH_RIGHT, RANKED, curve_loss, fit, method_name
+    from .decode.confidence import ENOUGH, ENOUGH_RIGHT, RANKED, curve_loss, fit, held_out_loss, method_name
     from .decode.decode import rank_of, weigh_track
     from .ensemble import Ensemble
     from .model.checkpoint import recalibrate
@@ -126,7 +126,10 @@ def main(argv: Sequence[str]) -> int:
     if not several:
         print(f"before: {_figures(decoder.calibration, evidence, right, calibration.method)}")
     print(f"after:  {_figures(calibration, evidence, right, calibration.method)}")
-    if before and curve_loss(before, evidence, right) < curve_loss(calibration, evidence, right):
+    # On a few tracks that it was fitted on any curve looks good.
+    few = len(right) < ENOUGH
+    loss = held_out_loss(evidence, right) if few else curve_loss(calibration, evidence, right)
+    if before and curve_loss(before, evidence, right) < loss:
         raise InputError(
             f"{len(right)} tracks calibrate worse than it is calibrated already; nothing was written",
             where=args.tracks,
@@ -146,6 +149,8 @@ def main(argv: Sequence[str]) -> int:
     if not (calibration.least_raw or calibration.least_mass or calibration.most_entropy):
         say = "WARNING: fewer than {0} right readings tell no limit for what is no plate: it may get any confidence"
         console().print(say.format(ENOUGH_RIGHT), style="bold red")
+    if len(right) < ENOUGH:
+        console().print(f"WARNING: fewer than {ENOUGH} tracks give a rough confidence: add tracks", style="bold red")
     print(target)
     return 0
 

@@ -32,6 +32,9 @@ is one of those listed, say because it must be in the register. `char_probs` hol
 if all the others are right. `format_probs` holds the probability of each format, where several are read; --format auto
 weighs them by their priors, but not where --registry or --pattern choose the texts."""
 
+#: Plates of a register, or that match a pattern, less likely than this together: it is likely none of them.
+UNLIKELY = 1e-3
+
 COLUMNS = ("track_id", "rank", "text", "prob", "share", "format", "char_probs", "line", "problems")
 
 
@@ -123,29 +126,21 @@ def read_registry(path: Path, alphabet: str, pattern: str | None = None, column_
     from .data.labels import label_problem, normalise_label
     from .decode.candidates import pattern_expression
     from .decode.register import MOST_CHARACTERS, Register
-    from .files import delimiter_of
+    from .files import csv_lines, delimiter_of
 
     try:
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror or error}", where=path) from error
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        content = data.decode("utf-16", errors="replace")
-    else:
-        # Plates are ASCII: names of owners in another encoding do no harm, and a plate with such a byte is none.
-        content = data.decode("utf-8-sig", errors="replace")
     wanted = column_name.strip().lower()
     remembered = pattern_expression(pattern, alphabet) if pattern is not None else None
     texts: list[str] = []
     lines: list[int] = []
     problems: list[Problem] = []
     column, delimiter = -1, ","
-    for at, row_text in enumerate(io.StringIO(content, newline=""), start=1):
+    for at, row_text in csv_lines(data):
         # Line by line: no plate holds a line break, so a stray quote costs its own line only.
         if column < 0:
-            # Excel writes its delimiter into a line of its own.
-            if not row_text.strip() or row_text.lower().startswith("sep="):
-                continue
             delimiter = delimiter_of(row_text, wanted)
         try:
             row = next(csv.reader([row_text], delimiter=delimiter, strict=True), [])
@@ -253,7 +248,11 @@ def _finder(
         for row in found:
             row["share"] = probs[row["text"]] / total if total > 0 else 0.0
         plate = calibration is None or not weighed.raw > 0 or calibration.is_plate(weighed)
-        problems = [] if plate else [str(unlike_problem(posteriors.track_id, formats))]
+        problems = [str(problem) for problem in best.problems]
+        if not plate:
+            problems.append(str(unlike_problem(posteriors.track_id, formats)))
+        elif total < UNLIKELY and (known is not None or pattern is not None):
+            problems.append(f"{posteriors.track_id}: none of these is likely, shares say only which is nearest")
         return {"track_id": posteriors.track_id, "candidates": found, "format_probs": shares, "problems": problems}
 
     return find, replace(source.decoder, config=source.decoder.config.model_copy(update={"read": read}))

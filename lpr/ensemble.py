@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .config import stored_config
-from .decode.confidence import Calibration
+from .decode.confidence import Calibration, without_limits
 from .decode.ctc import FLOOR
 from .decode.nbest import fused_weights
 from .decode.stored import Decoder
@@ -89,7 +89,9 @@ class Ensemble:
             )
             self.said += f"\nensemble: {given}, weights {', '.join(f'{weight:.2f}' for weight in self.weights)}"
         elif len(self.readers) > 1 and first.decoder.calibration:
-            self.decoder = replace(self.decoder, borrowed=True)
+            # Its curve is the nearest there is; its limits of what is no plate hold for that checkpoint alone.
+            curve = self.decoder.calibration and without_limits(self.decoder.calibration)
+            self.decoder = replace(self.decoder, borrowed=True, calibration=curve)
         fusion = first.config.read.fusion
         if len(self.readers) > 1 and fusion != "sequence":
             self.said += f"\nread.fusion={fusion} counts all checkpoints alike: only sequence weighs them"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import dropwhile
 from pathlib import Path
 
 from .types import InputError
@@ -22,6 +24,18 @@ def delimiter_of(header: str, column: str) -> str:
     marks = [mark for mark in ",;\t|" if mark in header]
     parted = (m for m in marks if column in (cell.strip(' "\r\n\ufeff') for cell in header.lower().split(m)))
     return next(parted, marks[0] if marks else ",")
+
+
+def csv_lines(data: bytes) -> list[tuple[int, str]]:
+    """The lines of a CSV from its header on, with their numbers from 1, however a spreadsheet saved it.
+
+    UTF-8 or UTF-16; blank lines and one such as `sep=;` before the header are passed over. A byte of another encoding
+    becomes U+FFFD, which no plate holds. Lines end at line feeds alone.
+    """
+    utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+    text = data.decode("utf-16" if utf16 else "utf-8-sig", errors="replace")
+    lines = enumerate(io.StringIO(text, newline=""), start=1)
+    return list(dropwhile(lambda line: not line[1].strip() or line[1].lower().startswith("sep="), lines))
 
 
 @contextmanager

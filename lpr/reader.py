@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from .config import ReadConfig
 from .data.images import preprocess, read_frames, read_image
+from .data.scan import scan
 from .decode.confidence import Calibration
 from .decode.stored import Decoder
 from .formats import AUTO, PlateFormat, load_formats, name_of, template_mask, worst_case_steps
@@ -136,7 +137,7 @@ class Reader:
     def read(self, frames: Sequence[FrameLike] | FrameLike, track_id: str = "track") -> Prediction:
         """Read one plate from one or more frames of it, files or pixels (see `FrameLike`), in any order.
 
-        Frames may also be one array uint8 (F, H, W, 3).
+        Frames may also be one array uint8 (F, H, W, 3), or the folder that holds them.
 
         A file that cannot be read is named in `Prediction.problems`; without any readable one the confidence is 0.0 and
         the text a made-up valid one. InputError for no frame at all, and for what is neither a path nor such pixels.
@@ -148,6 +149,8 @@ class Reader:
         several = isinstance(frames, Iterable) and not isinstance(frames, (str, bytes))
         if isinstance(frames, np.ndarray):
             several = frames.ndim == 4
+        if isinstance(frames, (str, os.PathLike)) and Path(frames).is_dir():
+            frames, several = _frames_in(Path(frames)), True
         every: Iterable[Any] = frames if several else [frames]  # type: ignore[assignment]
         images, files, problems = [], [], []
         number = 0
@@ -210,6 +213,17 @@ class Reader:
                 done = running.result()
                 running, ahead = submit(ahead), load()
                 yield from done
+
+
+def _frames_in(folder: Path) -> list[Path]:
+    """The LR frames of the one plate that a folder shows; InputError where folders below it show others."""
+    tracks = scan(folder).tracks
+    # Frames that are not called so look like pictures of a plate each.
+    if len(tracks) > 1 and any(frame.path.parent != folder for track in tracks for frame in track.frames):
+        raise InputError(
+            f"holds {len(tracks)} tracks", where=folder, fix="read_tracks(lpr.data.scan.scan(folder).tracks)"
+        )
+    return [frame.path for track in tracks for frame in track.lr]
 
 
 def _device(name: str) -> torch.device:

@@ -98,6 +98,12 @@ def test_a_declared_test_set_is_recognised(folder, tmp_path):
     for name in ("blind_test", "Test-public", "lrlpr blind"):
         (tmp_path / name / "track_1").mkdir(parents=True)
         assert "is called" in declared_test(tmp_path / name)
+    for name in ("public_test", "blind_test", "Private-Test-Set2"):
+        inner = tmp_path / "competition" / name / "part1"
+        inner.mkdir(parents=True)
+        assert "is called" in declared_test(inner), "a part of it is one too"
+    (tmp_path / "test_bench" / "part1").mkdir(parents=True)
+    assert declared_test(tmp_path / "test_bench" / "part1") is None
     (tmp_path / "protest").mkdir()
     assert declared_test(tmp_path / "protest") is None
 
@@ -218,8 +224,8 @@ def test_links_to_a_store_are_named_where_they_lie(tmp_path):
     [
         (b"track_id\ttext\tcorrection\nt\tABC1D23\tABC1D28\n", 1),
         (b"Track_id,Text, Correction \nt,ABC1D23,ABC1D28\nu,ABC1D23,\n", 1),
-        ("track_id,text,correction\nt,ABC1D23,ABC1D28\n".encode("utf-16"), "cannot be read"),
-        (b"sep=;\ntrack_id;text;correction\nt;ABC1D23;ABC1D28\n", "cannot be read"),
+        ("track_id,text,correction\nt,ABC1D23,ABC1D28\n".encode("utf-16"), 1),
+        (b"sep=;\ntrack_id;text;correction\nt;ABC1D23;ABC1D28\n", 1),
         (b"track_id,text\nt,ABC1D23\n", "cannot be read"),
         (b"track_id,text,correction,notes\nt,ABC1D23,,blurred\nu,ABC1D23,ABC1D28,\n", 1),
         (b"track_id,text,correction\nt,ABC1D23,,ABC1D28\n", 1),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from lpr.config import ReadConfig
 from lpr.decode.bounds import build_edges, reach
 from lpr.decode.ctc import clean, text_log_probs
-from lpr.decode.decode import decode_track
+from lpr.decode.decode import BARE_FRAME, decode_track, weigh_track
 from lpr.decode.fusion import METHODS, VOTES, frame_weights, position_vote
 from lpr.decode.mass import frame_masses, fused_masses
 from lpr.decode.nbest import LOWEST_LOG_PROB, fused_weights, n_best, n_best_fused, n_best_tracks
@@ -272,6 +273,34 @@ def test_weights_of_frames_by_hand():
     assert frame_weights([], [], 1.0) == []
 
 
+def test_frames_without_a_plate_beside_others_have_no_say():
+    flat = np.log([[0.5, 0.5]])
+    assert frame_weights([flat, flat], [0.9, 0.08], 1.0) == [1.0, 0.0]
+    # Where no frame shows one for sure, blurs differ by chance.
+    assert frame_weights([flat, flat], [0.4, 0.03], 1.0)[1] > 0.4
+    for order in itertools.permutations([0.9, 0.08, 1e-9, 0.7]):
+        weights = dict(zip(order, frame_weights([flat] * 4, list(order), 0.5), strict=True))
+        assert weights[0.08] == weights[1e-9] == 0.0 and sum(weights.values()) == pytest.approx(1.0)
+
+
+def test_a_black_frame_costs_a_track_neither_text_nor_confidence():
+    """Sure blanks spell no plate; the frame is named, and the others read as if it were not there."""
+    plate = fourth_or_fifth(0.9)
+    black = np.full_like(plate.log_probs[0], -40.0)
+    black[:, 0] = 0.0
+    read = ReadConfig()
+    alone, evidence = weigh_track(
+        replace(plate, log_probs=plate.log_probs[:1] * 4, files=("a", "b", "c", "d")), read, BRAZIL
+    )
+    beside, also = weigh_track(
+        replace(plate, log_probs=(*plate.log_probs[:1] * 4, black), files=("a", "b", "c", "d", "e.png")), read, BRAZIL
+    )
+    assert beside.text == alone.text and also.raw == pytest.approx(evidence.raw)
+    assert also.mass == pytest.approx(evidence.mass)
+    (problem,) = beside.problems
+    assert problem.what == f"e.png {BARE_FRAME}"
+
+
 def test_an_unsure_frame_does_not_outweigh_a_sure_one():
     # The fifth character: D with .6 in a sure frame, E with .9 in one whose other characters are a blur.
     sure, unsure = (np.full((32, 37), -12.0) for _ in range(2))
@@ -303,7 +332,8 @@ def test_masses_of_formats_equal_brute_force(case, weighted):
     for one in formats:
         shares = [sum(obeying(by_brute_force(a, alphabet)[0], (one,)).values()) for a in arrays]
         assert found[one.name] == pytest.approx(shares, rel=1e-6, abs=1e-12)
-        assert masses[one.name] == pytest.approx(np.prod(np.power(shares, weights)), rel=1e-6, abs=1e-12)
+        # Of what was found, not of `shares`: a root makes much of a share below 1e-12.
+        assert masses[one.name] == pytest.approx(np.prod(np.power(found[one.name], weights)), rel=1e-6, abs=1e-12)
 
 
 def fourth_or_fifth(letter: float) -> Posteriors:

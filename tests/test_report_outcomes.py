@@ -65,6 +65,25 @@ def test_bad_truth_csv_is_refused_with_its_line(tmp_path: Path, content: str, wh
     assert caught.value.problem.where == f"{path}{where}"
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"sep=;\ntrack_id;text\na;ABC1D23\n;\n;;\n",
+        "track_id\ttext\na\tABC1D23\n".encode("utf-16"),
+        "\ntrack_id,text,layout\na,ABC1D23,São\n".encode("cp1252"),
+    ],
+)
+def test_truth_as_spreadsheets_save_it(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "truth.csv").write_bytes(content)
+    (track,) = read_truth(tmp_path / "truth.csv")[0]
+    assert (track.id, track.text) == ("a", "ABC1D23")
+
+
+def test_the_truth_of_other_tracks_is_no_result() -> None:
+    with pytest.raises(InputError, match="no track of the truth is among the 1 predicted ones: a is not, nor is z"):
+        match([Track("a", (), "ABC1234")], [Prediction("z", "XXX0000", 0.9)])
+
+
 def test_missing_truth_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         read_truth(tmp_path / "nowhere.csv")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import csv
-import io
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
 
-from ..files import delimiter_of
+from ..files import csv_lines, delimiter_of
 from ..formats import layout_names
 from ..types import InputError, Problem
 
@@ -33,14 +32,12 @@ def is_label_list(name: str) -> bool:
 def read_label_list(path: str) -> tuple[list[Row], list[Problem]]:
     """Read a label list; its paths are relative to the folder that it lies in.
 
-    Text stays text (00420, NA, 1E10). A byte order mark, CRLF, quotes, `;` or tab instead of the comma and
-    backslashes in paths are understood. A line that cannot be used becomes a Problem with its line number.
+    Text stays text (00420, NA, 1E10). UTF-16, a byte order mark, CRLF, quotes, a line `sep=;`, `;` or tab instead of
+    the comma and backslashes in paths are understood. A line that cannot be used becomes a Problem with its number.
     Raises InputError if the file cannot be read at all.
     """
     problems: list[Problem] = []
-    text = _read_text(path, problems)
-    # Not splitlines(): it also breaks at form feeds and U+2028, and line numbers would go wrong.
-    lines = list(io.StringIO(text, newline=""))
+    lines = _read_lines(path, problems)
     rows = _csv_rows(path, lines, problems) if path.lower().endswith(".csv") else _tab_rows(path, lines, problems)
     folder = os.path.dirname(path)
     resolved = []
@@ -61,25 +58,22 @@ def read_label_list(path: str) -> tuple[list[Row], list[Problem]]:
     return resolved, problems
 
 
-def _read_text(path: str, problems: list[Problem]) -> str:
+def _read_lines(path: str, problems: list[Problem]) -> list[tuple[int, str]]:
     try:
         with open(path, "rb") as handle:
             data = handle.read()
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", where=path) from error
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise InputError("is UTF-16 text", where=path, fix="save it as UTF-8")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        problems.append(Problem(f"{path}:{line}", "is not valid UTF-8", "save the file as UTF-8", "error"))
-        # Only the lines with such bytes suffer: their labels now hold a character outside any alphabet.
-        return data.decode("utf-8-sig", errors="replace")
+    lines = csv_lines(data)
+    # Only the lines with such bytes suffer: their labels now hold a character outside any alphabet.
+    damaged = next((number for number, line in lines if "\ufffd" in line), 0)
+    if damaged:
+        problems.append(Problem(f"{path}:{damaged}", "is not valid UTF-8", "save the file as UTF-8", "error"))
+    return lines
 
 
-def _tab_rows(path: str, lines: list[str], problems: list[Problem]) -> Iterator[tuple[int, str, str, str]]:
-    for number, line in enumerate(lines, 1):
+def _tab_rows(path: str, lines: list[tuple[int, str]], problems: list[Problem]) -> Iterator[tuple[int, str, str, str]]:
+    for number, line in lines:
         if not line.strip():
             continue
         name, tab, label = line.rstrip("\r\n").partition("\t")
@@ -89,12 +83,13 @@ def _tab_rows(path: str, lines: list[str], problems: list[Problem]) -> Iterator[
         yield number, name, label, ""
 
 
-def _csv_rows(path: str, lines: list[str], problems: list[Problem]) -> Iterator[tuple[int, str, str, str]]:
+def _csv_rows(path: str, lines: list[tuple[int, str]], problems: list[Problem]) -> Iterator[tuple[int, str, str, str]]:
     """Parse line by line: no path or plate holds a line break, so a stray quote costs its own line only."""
-    header = lines[0] if lines else ""
+    header = lines[0][1] if lines else ""
     delimiter = delimiter_of(header, "path")
     columns: dict[str, int] = {}
-    for number, line in enumerate(lines, 1):
+    unreadable = []
+    for number, line in lines:
         try:
             cells = next(csv.reader([line], delimiter=delimiter, strict=True), [])
         except csv.Error as error:
@@ -117,6 +112,12 @@ def _csv_rows(path: str, lines: list[str], problems: list[Problem]) -> Iterator[
             if len(cells) <= max(columns["path"], columns["text"]):
                 problems.append(Problem(f"{path}:{number}", f"has {len(cells)} columns", "expected path,text", "error"))
                 continue
+            if "correction" in columns and not any(map(str.isalnum, cells[columns["text"]])):
+                unreadable.append(number)  # a person wrote ?
+                continue
             layout_column = columns.get("layout", len(cells))
             layout = cells[layout_column] if layout_column < len(cells) else ""
             yield number, cells[columns["path"]], cells[columns["text"]], layout
+    if unreadable:
+        what = f"{len(unreadable)} plates were found unreadable by a person (?) and are left out"
+        problems.append(Problem(f"{path}:{unreadable[0]}", what))

@@ -23,6 +23,8 @@ to the blank there, so that the mass of all plates tells them best. `scripts/not
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -156,6 +158,10 @@ class Calibration:
         line: NDArray[np.float64] = np.interp(total, at, values)
         return line
 
+    def fingerprint(self) -> str:
+        """12 hexadecimal digits that tell one calibration from another."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:12]
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a checkpoint's metadata."""
         return asdict(self)
@@ -274,14 +280,30 @@ def _power(ranked: Sequence[tuple[Evidence, int]]) -> float:
     return max(POWERS, key=likelihood)
 
 
+def without_limits(calibration: Calibration) -> Calibration:
+    """The same curve, which takes anything for a plate."""
+    return replace(calibration, least_raw=0.0, least_mass=0.0, most_entropy=0.0)
+
+
 def curve_loss(curve: Calibration, evidence: Sequence[Evidence], right: Sequence[bool]) -> float:
     """Mean log loss of a calibration's curve on N > 0 tracks, whatever it takes for no plate.
 
     Values of 0 and 1, which so few cannot prove, are drawn in.
     """
-    bare = replace(curve, least_raw=0.0, least_mass=0.0, most_entropy=0.0)
+    bare = without_limits(curve)
     prob = np.clip([bare.apply(one) for one in evidence], 1 / (2 * len(right)), 1 - 1 / (2 * len(right)))
     return float(-np.mean(np.where(right, np.log(prob), np.log1p(-prob))))
+
+
+def held_out_loss(evidence: Sequence[Evidence], right: Sequence[bool]) -> float:
+    """`curve_loss` of `fit` on tracks that it was not fitted on: the mean over FOLDS parts of N > 1 tracks."""
+    fold = np.random.default_rng(0).permutation(len(right)) % min(FOLDS, len(right))
+    total = 0.0
+    for k in sorted(set(fold.tolist())):
+        rest, held = np.flatnonzero(fold != k).tolist(), np.flatnonzero(fold == k).tolist()
+        curve = fit([evidence[i] for i in rest], [right[i] for i in rest])
+        total += len(held) * curve_loss(curve, [evidence[i] for i in held], [right[i] for i in held])
+    return total / len(right)
 
 
 def _gate(good: Sequence[Evidence]) -> Calibration:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..formats import PlateFormat, format_of
 from ..types import Posteriors, Prediction, Problem, Reading
 from .beam import beam, prefix_beam
-from .confidence import NOT_A_PLATE, RANKED, Calibration, Evidence, method_name, sharpened
+from .confidence import NOT_A_PLATE, RANKED, Calibration, Evidence, method_name, sharpened, without_limits
 from .constrained import best_paths
 from .ctc import clean, text_log_probs
 from .fusion import VOTES, frame_weights, log_prob_sum, path_entropy
@@ -29,6 +29,9 @@ RUNNERS_UP = 4
 
 #: What the problem says of a track that is not taken for a plate; the names of the formats follow.
 UNLIKE = "does not look like a plate of"
+
+#: What the problem says of a frame that has no say beside the others of its track, see `fusion.frame_weights`.
+BARE_FRAME = "shows no plate, other frames of the track do: it is left out"
 
 #: Stands for a probability of 0 in logs.
 TINY = 1e-300
@@ -67,7 +70,7 @@ def decode_track(
     prediction = replace(raw, confidence=confidence, runners_up=shares)
     if calibration is None or calibration.is_plate(evidence):
         return prediction
-    return replace(prediction, problems=(unlike_problem(posteriors.track_id, formats),))
+    return replace(prediction, problems=(*raw.problems, unlike_problem(posteriors.track_id, formats)))
 
 
 def unlike_problem(track_id: str, formats: Sequence[PlateFormat]) -> Problem:
@@ -85,6 +88,7 @@ def weigh_track(
     own = [clean(array, alphabet) for array in posteriors.alone] or arrays
     per_frame = _frame_readings(own, posteriors, read, formats)
     fused, weights, masses = fused_evidence(arrays, read, formats, alphabet, posteriors.weights)
+    files = (*posteriors.files, *[""] * len(arrays))
     others: tuple[tuple[str, float], ...] = ()
     after: tuple[float, ...] = ()
     margin = 0.0
@@ -103,6 +107,12 @@ def weigh_track(
         return Prediction(posteriors.track_id, text, 0.0, likeliest.name, per_frame), Evidence(0.0)
     raw = min(max(raw, 0.0), 1.0)
     obeyed = format_of(text, formats)
+    given = posteriors.weights or [1.0] * len(arrays)
+    bare = [
+        Problem(posteriors.track_id, f"{file or 'a frame'} {BARE_FRAME}")
+        for file, weight, own_weight in zip(files, weights, given, strict=False)
+        if own_weight and not weight
+    ]
     prediction = Prediction(
         posteriors.track_id,
         text,
@@ -110,6 +120,7 @@ def weigh_track(
         obeyed.name if obeyed else None,
         per_frame,
         others[:runners_up],
+        problems=tuple(dict.fromkeys(bare)),
         format_probs=_shares(masses, formats, read) if len(formats) > 1 else (),
     )
     entropy = min(path_entropy(array) for array in arrays if len(array))
@@ -150,7 +161,7 @@ def usable(calibration: Calibration | None, read: ReadConfig, formats: Sequence[
         return None
     if covers(calibration, formats):
         return calibration
-    return replace(calibration, least_raw=0.0, least_mass=0.0, most_entropy=0.0)
+    return without_limits(calibration)
 
 
 def calibrated(evidence: Evidence, read: ReadConfig, calibration: Calibration | None) -> float:

@@ -24,6 +24,10 @@ EVEN = 2.0
 #: whose masses of e^-5 to e^-9 are chance, the whole mass would let one silence the others.
 BLIND = 0.1
 
+#: Where one frame has more than the first, those with less than the second share of the largest mass have no say: they
+#: are black, white, noise or of something else, and a geometric mean would take the whole track for that.
+SHOWN, BARE = 0.5, 0.1
+
 
 def majority_vote(readings: Sequence[Reading]) -> tuple[str, float]:
     """The text that most frames read, and the share of the frames that read it.
@@ -94,7 +98,8 @@ def path_entropy(log_probs: NDArray[np.float64]) -> float:
 
 
 def frame_weights(log_probs: Sequence[NDArray[np.float64]], masses: Sequence[float], focus: float) -> list[float]:
-    """Weights of F frames in the product of their likelihoods: mass^BLIND / (1 + entropy / EVEN)^focus, summing to 1.
+    """Weights of F frames in the product of their likelihoods: mass^BLIND / (1 + entropy / EVEN)^focus, summing to 1;
+    0 for frames without a plate beside others with one.
 
     log_probs: cleaned, (T, C) each; the entropy of a frame is that of its paths, the sum over its steps, in nats.
     masses: (F,) share of each frame's probability that spells plates at all, so that a frame which is sure to see
@@ -104,7 +109,9 @@ def frame_weights(log_probs: Sequence[NDArray[np.float64]], masses: Sequence[flo
     if focus == 0 or not any(masses):
         return [1 / max(1, len(log_probs))] * len(log_probs)
     entropies = map(path_entropy, log_probs)
-    shares = [mass**BLIND / (1 + entropy / EVEN) ** focus for mass, entropy in zip(masses, entropies, strict=True)]
+    least = BARE * max(masses) if max(masses) > SHOWN else 0.0
+    kept = [mass if mass >= least else 0.0 for mass in masses]
+    shares = [mass**BLIND / (1 + entropy / EVEN) ** focus for mass, entropy in zip(kept, entropies, strict=True)]
     total = fsum(shares)
     return [share / total for share in shares]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..files import delimiter_of, write_text
+from ..files import csv_lines, delimiter_of, write_text
 from ..types import InputError, Prediction, Track, printable
 from .decode import UNLIKE
 
@@ -70,10 +70,10 @@ def corrections(target: Path) -> int:
     if not target.is_file():
         return 0
     try:
-        lines = target.read_bytes().decode("utf-8-sig").splitlines()
+        lines = [line for _, line in csv_lines(target.read_bytes())]
         rows = list(csv.reader(lines, delimiter=delimiter_of(lines[0] if lines else "", "correction"), strict=True))
         at = [name.strip().lower() for name in rows[0]].index("correction") if rows else -1
-    except (UnicodeDecodeError, csv.Error, ValueError) as error:
+    except (csv.Error, ValueError) as error:
         raise InputError(
             f"may hold corrections, but cannot be read: {error}",
             where=target,

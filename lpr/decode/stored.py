@@ -71,7 +71,12 @@ class Decoder:
         """The audit record of predictions made now, see `audit_record`, and whether they are calibrated."""
         # What read.sharpen has changed is no probability any more.
         calibrated = self.calibrated and self.config.read.sharpen == 1
-        return {**audit_record(self.model_hash, self.checkpoint, self.config), "calibrated": calibrated}
+        by = self.calibration.fingerprint() if self.calibration else None
+        return {
+            **audit_record(self.model_hash, self.checkpoint, self.config),
+            "calibrated": calibrated,
+            "calibration": by,
+        }
 
     def decode(self, posteriors: Posteriors, problems: Sequence[Problem] = ()) -> Prediction:
         """Read one track; `problems` are those of its frames."""

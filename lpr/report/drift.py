@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import exp, sqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -48,3 +50,23 @@ def drift(before: ArrayLike, after: ArrayLike) -> Drift:
     p = 1.0 if scaled < 0.3 else 2 * sum((-1) ** (k - 1) * exp(-2 * (k * scaled) ** 2) for k in range(1, 101))
     means = float(one.mean()), float(two.mean())
     return Drift(distance, min(1.0, max(0.0, p)), float(places[at]), means, (len(one), len(two)))
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Names and both values of what two audit records (`decode.records`) do not share, beside their times and paths.
+
+    Confidences of other weights, settings or calibrations differ for that reason already.
+    """
+
+    def flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, value in record.items():
+            found |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+        return found
+
+    one, other = flat(before), flat(after)
+    return [
+        (name.removeprefix("config."), one.get(name), other.get(name))
+        for name in sorted(one | other)
+        if name not in ("time", "checkpoint") and one.get(name) != other.get(name)
+    ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,7 +12,7 @@ from pathlib import Path
 from ..data.labels import normalise_label
 from ..data.lists import is_label_list
 from ..data.scan import scan
-from ..files import delimiter_of
+from ..files import csv_lines, delimiter_of
 from ..formats import PlateFormat, format_of, known_formats, layout_names, load_format
 from ..types import InputError, Prediction, Problem, Reading, Track
 from .metrics import align, character_accuracy, edit_distance, is_partial
@@ -174,14 +173,12 @@ def read_truth(path: Path) -> tuple[list[Track], list[Problem]]:
 
 def _read_csv(path: Path) -> list[Track]:
     try:
-        content = path.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"cannot be read: {reason}", where=path, fix="name a folder or a CSV in UTF-8") from error
-    lines = io.StringIO(content, newline="")
-    first = next(lines, "")
+        lines = csv_lines(path.read_bytes()) or [(1, "")]
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror or error}", where=path) from error
+    at, first = lines[0]
     delimiter = delimiter_of(first, "track_id")
-    header = [name.strip().lower() for name in _cells(first, f"{path}:1", delimiter)]
+    header = [name.strip().lower() for name in _cells(first, f"{path}:{at}", delimiter)]
     missing = {"track_id", "text"} - set(header)
     if missing:
         raise InputError(
@@ -190,10 +187,10 @@ def _read_csv(path: Path) -> list[Track]:
             fix="the first line is the header: track_id,text[,layout,scenario]",
         )
     tracks: dict[str, Track] = {}
-    for number, line in enumerate(lines, start=2):
+    for number, line in lines[1:]:
         where = f"{path}:{number}"
         cells = _cells(line, where, delimiter)
-        if not cells:
+        if not any(cell.strip() for cell in cells):
             continue
         if len(cells) != len(header):
             raise InputError("has not as many fields as the header", where=where)
@@ -240,6 +237,12 @@ def match(truth: Iterable[Track], predictions: Sequence[Prediction]) -> tuple[li
         if prediction_or_none is None:
             problems.append(Problem(track.id, "has no prediction and counts as wrong", severity="error"))
         outcomes.append(Outcome(track, prediction_or_none))
+    if by_id and outcomes and not any(outcome.prediction for outcome in outcomes):
+        raise InputError(
+            f"no track of the truth is among the {len(by_id)} predicted ones: {outcomes[0].track.id} is not, nor is "
+            f"{next(iter(by_id))} known",
+            fix="name the truth of the tracks that were read",
+        )
     if by_id:
         more = f", as {len(by_id) - 1} more are" if len(by_id) > 1 else ""
         problems.append(Problem(next(iter(by_id)), f"is predicted{more}, but its truth is unknown: not evaluated"))

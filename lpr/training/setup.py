@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from ..config import Config
+from ..data.declared import declared_test
 from ..data.scan import SAME_ID
 from ..data.sources import Sources, check_names, mix_shares, read_sources, shown
 from ..data.splits import HeldOut, Split, split_tracks
@@ -97,6 +99,9 @@ def prepare(config: Config, data: Sources, model: Recogniser, held_out: HeldOut 
         notes.append(
             f"model.super_resolution has no effect with data.hr_frames={config.data.hr_frames}: it wants degraded"
         )
+    for path in [data] if isinstance(data, Path) else data.values():
+        if why := declared_test(path, found.tracks if isinstance(data, Path) else ()):
+            notes.append(f"WARNING: {path} is a test set ({why}): what is trained on it cannot be tested on it")
     own = {track.text for fold in (split.select, split.calibrate, split.test) for track in fold}
     if own and not own & earlier and any(track.text in earlier for track in found.tracks):
         notes.append(
