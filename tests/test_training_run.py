@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import shutil
@@ -14,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from training_case import TINY, make_data
+from training_case import TINY, assert_same_end, log_rows, make_data
 
 from lpr.config import Config, load_config
 from lpr.data.dataset import flat
@@ -55,37 +54,13 @@ def straight(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-def _rows(run: Path) -> list[dict[str, str]]:
-    with (run / "log.csv").open() as handle:
-        rows = list(csv.DictReader(handle))
-    # Rates and waits are times of this machine, not of the run.
-    return [{k: v for k, v in row.items() if k not in ("images_per_s", "loader_wait")} for row in rows]
-
-
-def _assert_same_end(run: Path, straight: Path) -> None:
-    a, b = read_state(run / "last.pt"), read_state(straight / "last.pt")
-    for name in a["model"]:
-        assert torch.equal(a["model"][name], b["model"][name]), name
-    for index, moments in a["optimizer"]["state"].items():
-        for name, value in moments.items():
-            assert torch.equal(value, b["optimizer"]["state"][index][name]), (index, name)
-    assert torch.equal(a["rng"], b["rng"])
-    timeless = [{**s["position"], "sums": {**s["position"]["sums"], "wait_s": 0, "train_s": 0}} for s in (a, b)]
-    assert timeless[0] == timeless[1]
-    assert _rows(run) == _rows(straight)
-    ends = [checkpoint.load(path) for path in (run, straight)]
-    assert ends[0].hash == ends[1].hash
-    assert ends[0].calibration == ends[1].calibration
-    assert ends[0].figures == ends[1].figures
-
-
 def test_run_directory_is_complete(straight: Path, data: Path) -> None:
     assert load_config([str(straight / "config.yaml")]) == _config()
     assert {p.name for p in straight.iterdir()} == {
         "config.yaml", "versions.json", "split.json", "log.csv", "tb", "best", "last.pt", "val_predictions.jsonl",
         ".lock", "pictures",
     }  # fmt: skip
-    assert [row["epoch"] for row in _rows(straight)] == ["1", "2"]
+    assert [row["epoch"] for row in log_rows(straight)] == ["1", "2"]
     assert list((straight / "tb").glob("events.*"))
     split = json.loads((straight / "split.json").read_text())
     best = checkpoint.load(straight)
@@ -122,7 +97,7 @@ def test_interrupted_run_resumes_bit_equal(
     assert position["batch"] > 0, "the point of this test is the middle of an epoch"
     torch.manual_seed(999)
     assert loop.train(_config(), data, run, resume=True) == ""
-    _assert_same_end(run, straight)
+    assert_same_end(run, straight)
 
 
 #: States written: before the first step, after each of 14, after both epochs, at the end.
@@ -172,12 +147,12 @@ def test_killed_run_resumes_bit_equal(straight: Path, data: Path, tmp_path: Path
         assert (position["step"] == 14) == (at == SAVES) and not position["finished"]
     torch.manual_seed(999)
     assert loop.train(_config("train.checkpoint_minutes=1e-9"), data, run, resume=True) == ""
-    _assert_same_end(run, straight)
+    assert_same_end(run, straight)
 
 
 def test_samples_do_not_depend_on_the_loader(straight: Path, data: Path, tmp_path: Path) -> None:
     assert loop.train(_config("data.workers=2"), data, tmp_path / "run") == ""
-    _assert_same_end(tmp_path / "run", straight)
+    assert_same_end(tmp_path / "run", straight)
 
 
 def test_resuming_a_finished_run_says_so_and_changes_nothing(
@@ -187,7 +162,7 @@ def test_resuming_a_finished_run_says_so_and_changes_nothing(
     shutil.copytree(straight, run)
     assert loop.train(_config(), data, run, resume=True) == ""
     assert "this run is finished, after 14 steps" in capfd.readouterr().err
-    _assert_same_end(run, straight)
+    assert_same_end(run, straight)
     shutil.rmtree(run / "best")
     with pytest.raises(InputError, match="best checkpoint of this run was deleted"):
         loop.train(_config(), data, run, resume=True)
@@ -217,7 +192,7 @@ def test_run_stopped_by_time_resumes_bit_equal(
     (run / "split.json").unlink()
     assert loop.train(_config(), data, run, resume=True) == ""
     assert (run / "split.json").read_text() == (straight / "split.json").read_text()
-    _assert_same_end(run, straight)
+    assert_same_end(run, straight)
 
 
 def test_time_limit_leaves_a_usable_checkpoint(data: Path, tmp_path: Path) -> None:
@@ -301,8 +276,8 @@ def test_phase_two_keeps_split_and_starts_from_phase_one(straight: Path, data: P
     weights = zip(first.model.named_parameters(), after.model.parameters(), strict=True)
     for (name, a), b in weights:
         torch.testing.assert_close(a, b, msg=name)
-    assert [row["epoch"] for row in _rows(run)] == ["0", "1"], "epoch 0 is what it started from"
-    assert float(_rows(run)[0]["characters"]) == pytest.approx(first.figures["select"]["characters"], abs=1e-5)
+    assert [row["epoch"] for row in log_rows(run)] == ["0", "1"], "epoch 0 is what it started from"
+    assert float(log_rows(run)[0]["characters"]) == pytest.approx(first.figures["select"]["characters"], abs=1e-5)
 
 
 def test_phase_two_trains_on_scenario_b_only(straight: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -336,67 +311,6 @@ def test_phase_two_refuses_other_networks(
 def test_run_directory_in_the_way(straight: Path, data: Path) -> None:
     with pytest.raises(InputError, match="is there already"):
         loop.train(_config(), data, straight)
-
-
-def test_finished_run_goes_on_to_a_later_epoch(data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """At a constant rate it ends as if the later epoch had been the plan, whatever end it was given before."""
-    constant = "train.schedule=constant"
-    assert loop.train(_config(constant), data, tmp_path / "planned") == ""
-    run = tmp_path / "run"
-    assert loop.train(_config(constant, "train.epochs=1"), data, run) == ""
-    assert [row["epoch"] for row in _rows(run)] == ["1"]
-    capfd.readouterr()
-    assert loop.train(_config(constant), data, run, resume=True) == ""
-    assert "train.epochs: 1 then, 2 now" in capfd.readouterr().err
-    assert load_config([str(run / "config.yaml")]).train.epochs == 2
-    _assert_same_end(run, tmp_path / "planned")
-
-
-def test_format_without_a_held_out_plate_does_not_count_as_calibrated(
-    data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """Held out is Scenario B, which shows old Brazilian plates alone; Argentine ones are trained on."""
-    both = tmp_path / "both"
-    shutil.copytree(data, both)
-    for folder in sorted((both / "Scenario-A" / "Brazilian").iterdir())[:3]:
-        moved = folder.rename(folder.with_name(f"track_9{folder.name[-4:]}"))
-        (moved / "annotations.json").write_text(json.dumps({"plate_text": f"AB1{moved.name[-2:]}CD"}))
-    formats = "read.formats=[brazilian, argentina]"
-    assert loop.train(_config(formats, "train.epochs=1"), both, tmp_path / "run") == ""
-    said = capfd.readouterr().err
-    assert "shows a plate of argentina, which was trained on" in said
-    assert "tracks held out to calibrate are read rightly: fewer than 40" in said
-    stored = checkpoint.load(tmp_path / "run").calibration
-    assert stored is not None and tuple(stored["formats"]) == ("brazilian",)
-    record = json.loads((tmp_path / "run" / "val_predictions.jsonl").read_text().splitlines()[0])
-    assert record["audit"]["calibrated"] is False
-
-
-def test_limit_of_one_call_is_not_kept(straight: Path, data: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(straight, run)
-    assert loop.train(_config("train.epochs=3", "train.max_minutes=1e-9"), data, run, resume=True) == "time"
-    kept = load_config([str(run / "config.yaml")])
-    assert kept == _config("train.epochs=3"), "the end is part of the run, the limit of that call"
-
-
-def test_run_without_its_state_is_not_begun_anew(straight: Path, data: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(straight, run)
-    (run / "last.pt").unlink()
-    before = checkpoint.load(run).hash
-    with pytest.raises(InputError, match="nothing to resume from") as caught:
-        loop.train(_config(), data, run, resume=True)
-    assert f"train.init_from={run / 'best'}" in caught.value.problem.fix
-    assert checkpoint.load(run).hash == before
-
-
-def test_resumed_run_may_end_at_once(straight: Path, data: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(straight, run)
-    assert loop.train(_config("train.epochs=1"), data, run, resume=True) == ""
-    assert [row["epoch"] for row in _rows(run)] == ["1", "2"], "what was trained stays"
-    assert read_state(run / "last.pt")["position"]["finished"]
 
 
 def test_resume_refuses_other_configuration_and_other_data(straight: Path, data: Path, tmp_path: Path) -> None:

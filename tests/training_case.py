@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.util
 import json
 import sys
@@ -10,8 +11,11 @@ from types import ModuleType
 
 import cv2
 import numpy as np
+import torch
 
 from lpr.formats import load_format
+from lpr.model import checkpoint
+from lpr.training.state import read_state
 
 TRACKS = 16
 #: Small, but with everything whose state a resumed run needs: dropout, momentum, curriculum, augmentation, all heads.
@@ -50,3 +54,29 @@ def load_script(name: str) -> ModuleType:
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
+
+
+def log_rows(run: Path) -> list[dict[str, str]]:
+    """The rows of a run's log.csv, without what is of the machine."""
+    with (run / "log.csv").open() as handle:
+        rows = list(csv.DictReader(handle))
+    # Rates and waits are times of this machine, not of the run.
+    return [{k: v for k, v in row.items() if k not in ("images_per_s", "loader_wait")} for row in rows]
+
+
+def assert_same_end(run: Path, straight: Path) -> None:
+    """Both runs ended with the same weights, moments, random state, figures and log."""
+    a, b = read_state(run / "last.pt"), read_state(straight / "last.pt")
+    for name in a["model"]:
+        assert torch.equal(a["model"][name], b["model"][name]), name
+    for index, moments in a["optimizer"]["state"].items():
+        for name, value in moments.items():
+            assert torch.equal(value, b["optimizer"]["state"][index][name]), (index, name)
+    assert torch.equal(a["rng"], b["rng"])
+    timeless = [{**s["position"], "sums": {**s["position"]["sums"], "wait_s": 0, "train_s": 0}} for s in (a, b)]
+    assert timeless[0] == timeless[1]
+    assert log_rows(run) == log_rows(straight)
+    ends = [checkpoint.load(path) for path in (run, straight)]
+    assert ends[0].hash == ends[1].hash
+    assert ends[0].calibration == ends[1].calibration
+    assert ends[0].figures == ends[1].figures

@@ -11,10 +11,11 @@ from itertools import chain, count, pairwise
 from pathlib import Path
 
 from ..formats import layout_names
-from ..types import ALPHABET, Corners, Frame, FrameKind, InputError, Problem, Track, printable
+from ..types import Corners, Frame, FrameKind, InputError, Problem, Track, printable
 from .annotations import ANNOTATIONS, read_annotation
-from .labels import label_problem, normalise_label
+from .labels import normalise_label
 from .lists import Row, is_label_list, read_label_list
+from .names import FRAME_NAME, SCRIPT_NAME, label_in_name, natural, stem
 
 #: How the problem of a track begins whose id another one has: it goes by its path instead.
 SAME_ID = "a track with the id"
@@ -22,11 +23,9 @@ SAME_ID = "a track with the id"
 _READ = (".png", ".jpg", ".jpeg", ".jpe", ".jfif")
 # Images that a person may take for part of the data; they are named, not silently passed over.
 _NOT_READ = (".bmp", ".gif", ".heic", ".tif", ".tiff", ".webp")
-_FRAME_NAME = re.compile(r"(lr|hr)[-_ ]?(\d+)$", re.IGNORECASE)
 _TRACK_FOLDER = re.compile(r"track[-_ ]?\d+$", re.IGNORECASE)
+_KIND_FOLDER = re.compile(r"(lr|hr)$", re.IGNORECASE)
 _SCENARIO = re.compile(r"scenario[-_ ]?([AB])$", re.IGNORECASE)
-# Names that cameras and scripts give, such as frame0012: four to eleven characters of the alphabet, but no plate.
-_SCRIPT_NAME = re.compile(r"(?:crop|frame|hr|image|img|lr|photo|plate|test|track|train|val)\d+$")
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class _Folder:
             or self.named
             or _TRACK_FOLDER.match(os.path.basename(self.path)) is not None
             # HR34 is a plate of Haryana too: among pictures named by their label it stays one.
-            or 0 < len(self.images) <= 2 * sum(bool(_FRAME_NAME.match(_stem(name))) for name in self.images)
+            or 0 < len(self.images) <= 2 * sum(bool(FRAME_NAME.match(stem(name))) for name in self.images)
         )
 
 
@@ -80,6 +79,7 @@ def scan(root: Path | str) -> Scan:
     rows: dict[str, Row] = {}
     if root.is_dir():
         folders, problems = _walk(str(root))
+        folders = _join_kinds(folders)
         _read_lists(folders, rows, problems)
     elif root.is_file() and root.suffix.lower() in (".txt", ".csv"):
         folders = []
@@ -157,6 +157,24 @@ def _walk(root: str) -> tuple[list[_Folder], list[Problem]]:
             problems.append(Problem(path, what, "convert them to PNG"))
     folders.sort(key=lambda f: f.path)
     return folders, problems
+
+
+def _join_kinds(folders: Sequence[_Folder]) -> list[_Folder]:
+    """Put the images of `lr` and `hr` inside a track's folder among its own, named by both: `hr/001.png`."""
+    walked = {folder.path: folder for folder in folders}
+    kept = []
+    for folder in folders:
+        above, name = os.path.split(folder.path)
+        track = walked.get(above)
+        if (
+            track is not None
+            and _KIND_FOLDER.match(name)
+            and (track.annotations or _TRACK_FOLDER.match(os.path.basename(above)))
+        ):
+            track.images += [f"{name}/{image}" for image in folder.images]
+        else:
+            kept.append(folder)
+    return kept
 
 
 class _Spelling:
@@ -262,6 +280,9 @@ class _Builder:
             for name in folder.images:
                 self._add_single_image(folder.path, name)
             self._report_frames(folder)
+            if folder.annotations:
+                what, fix = "lies beside no image: its label is not used", "put it into the folder of the frames"
+                self._problems.append(Problem(os.path.join(folder.path, folder.annotations), what, fix, "error"))
 
     def report_unlisted(self) -> None:
         """One problem for all images below a label list that no list names."""
@@ -308,22 +329,22 @@ class _Builder:
         elif self._below_list(folder):
             self._unlisted.append(path)
         else:
-            raw, label_at = _label_in_name(_stem(name)), path
-        track_id = self._unique_id(printable(_stem(name)), path)
+            raw, label_at = label_in_name(stem(name)), path
+        track_id = self._unique_id(printable(stem(name)), path)
         frames = (Frame(Path(path), 1),)
         self.tracks.append(Track(track_id, frames, self._normalised(raw), layout, scenario, {}, label_at))
 
     def _report_frames(self, folder: _Folder) -> None:
         """Images that are called and numbered as frames of one video may show one plate."""
-        alike = [name for name in folder.images if _SCRIPT_NAME.match(_stem(name).lower().replace("_", ""))]
+        alike = [name for name in folder.images if SCRIPT_NAME.match(stem(name).lower().replace("_", ""))]
         names = folder.images
         if len(names) < 2 or any(os.path.join(folder.path, name) in self._rows for name in names):
             return
         fix = "if they are frames of one plate, call the folder track_00001, or the images lr-001, lr-002, ..."
         # Names that differ in digits alone are those of a camera or of a video, but for plates of digits alone.
-        first, *others = {re.sub(r"\d+", "#", _stem(name).lower()) for name in names}
+        first, *others = {re.sub(r"\d+", "#", stem(name).lower()) for name in names}
         numbered = not others and re.search("[a-z]", first)
-        if len(alike) == len(names) or (numbered and not any(_label_in_name(_stem(name)) for name in names)):
+        if len(alike) == len(names) or (numbered and not any(label_in_name(stem(name)) for name in names)):
             what = f"{len(names)} images, such as {names[0]}, are read as {len(names)} plates"
             self._problems.append(Problem(folder.path, what, fix))
         elif numbered and len(names) > 3 and re.fullmatch("[a-z]+#", first):  # of so many plates no series is one
@@ -333,16 +354,17 @@ class _Builder:
     def _frames(self, folder: _Folder) -> tuple[Frame, ...]:
         frames: list[Frame] = []
         others: list[str] = []
-        for name in folder.images:
-            match = _FRAME_NAME.match(_stem(name))
-            if match:
-                kind: FrameKind = "lr" if match[1].lower() == "lr" else "hr"
-                frames.append(Frame(Path(f"{folder.path}/{name}"), int(match[2]), kind))
+        # Those in a folder lr or hr need no number: they come last.
+        for place, name in enumerate(folder.images, 1000):
+            match = FRAME_NAME.match(stem(name))
+            if match or "/" in name:
+                kind: FrameKind = "lr" if name[:2].lower() == "lr" else "hr"
+                frames.append(Frame(Path(f"{folder.path}/{name}"), int(match[2]) if match else place, kind))
             else:
                 others.append(name)
         if not frames:
             # A track folder whose images are simply numbered holds LR frames in that order.
-            others.sort(key=_natural)
+            others.sort(key=natural)
             return tuple(Frame(Path(f"{folder.path}/{name}"), i) for i, name in enumerate(others, 1))
         if others:
             what = f"{len(others)} images are neither lr-NNN nor hr-NNN and are not used, such as {others[0]}"
@@ -426,24 +448,3 @@ def _hollow(folders: Sequence[_Folder]) -> list[_Folder]:
         and not (folder.images or folder.lists or folder.path in occupied)
         and _TRACK_FOLDER.match(os.path.basename(folder.path))
     ]
-
-
-def _stem(name: str) -> str:
-    return name.rpartition(".")[0]
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """Sort key that puts 2.png before 10.png."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name.lower())]
-
-
-def _label_in_name(stem: str) -> str | None:
-    """The label that a file's name gives: what stands before the first underscore, if it can be a plate.
-
-    4 to 11 characters of the default alphabet with at least one digit; a plate without any digit is rarer than a file
-    called `photo.jpg`.
-    """
-    raw = stem.partition("_")[0]
-    text = normalise_label(raw)
-    plausible = 4 <= len(text) <= 11 and not text.isalpha() and label_problem(text, ALPHABET) is None
-    return raw if plausible and not _SCRIPT_NAME.match(raw) else None
