@@ -69,3 +69,23 @@ def test_a_corner_of_400_digits_is_a_problem(tmp_path: Path) -> None:
 def test_brackets_in_a_name_are_said_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     console().print("out/camera [north]/[/x]")
     assert "camera [north]/[/x]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_a_corrected_review_as_a_spreadsheet_saves_it(tmp_path: Path, encoding: str) -> None:
+    """A plate that a person could not read either is left out, and counted."""
+    for name in "abc":
+        write_track(tmp_path / f"track_{name}1", None)
+    rows = [
+        "sep=;",
+        "path;text;correction",
+        "track_a1;ABC1234;ABC1235",
+        "track_b1;ABC1234;?",
+        "track_c1;ABC1234;",
+        ";;",
+    ]
+    (tmp_path / "review.csv").write_bytes(("\r\n".join(rows) + "\r\n").encode(encoding))
+    found = scan(tmp_path / "review.csv")
+    assert [(track.id, track.text) for track in found.tracks] == [("track_a1", "ABC1235")]
+    (problem,) = found.problems
+    assert problem.where.endswith("review.csv:4") and "1 plates were found unreadable" in problem.what

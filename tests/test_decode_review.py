@@ -174,7 +174,16 @@ def test_check_writes_the_drift_and_says_where_tracks_are_too_few(tmp_path, caps
     assert "too few tracks to tell" in capsys.readouterr().out
     found = json.loads((tmp_path / "drift.json").read_text())
     assert found["distance"] == 1.0 and found["counts"] == [3, 3] and found["drifted"] is False
-    assert main([files[0], files[0]]) == 0 and "no drift" in capsys.readouterr().out
+    assert main([files[0], files[0]]) == 0
+    said = capsys.readouterr().out
+    assert "no drift" in said and "not made alike" not in said
+    # Other weights and settings are named: their confidences differ for that alone.
+    other = audit_record("cd" * 32, "x", Config(read={"focus": 2.0}))
+    (tmp_path / "other.jsonl").write_text(json.dumps(to_record(prediction("t", "ABC1D23", 0.5), other)) + "\n")
+    main([files[0], str(tmp_path / "other.jsonl")])
+    said = capsys.readouterr().out
+    assert f"not made alike: model_hash {'ab' * 32} then, {'cd' * 32} now" in said
+    assert "not made alike: read.focus 0.5 then, 2.0 now" in said
 
 
 def test_drift_by_hand_and_by_chance():
