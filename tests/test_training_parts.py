@@ -21,7 +21,7 @@ from lpr.training.losses import Shares, compute_losses, slot_targets
 from lpr.training.run import COLUMNS, RunFolder, fingerprint
 from lpr.training.schedule import clean_share, learning_rate, plateau_reached
 from lpr.training.setup import SHOWN_PROBLEMS
-from lpr.training.state import Position, Trained, check_same_config, read_state, restore, save_state
+from lpr.training.state import Position, Trained, changed_end, read_state, restore, save_state
 from lpr.training.stopping import StopRequest
 from lpr.training.unreadable import UnreadableFrames
 from lpr.types import Frame, InputError, Problem, Track
@@ -169,15 +169,15 @@ def test_damaged_and_missing_states_are_named(tmp_path: Path) -> None:
 
 def test_another_configuration_is_named_setting_by_setting() -> None:
     then = load_config(["cpu"]).model_dump(mode="json")
-    check_same_config(then, load_config(["cpu"], ["data.workers=0", "train.max_minutes=5"]), Path("run"))
+    assert changed_end(then, load_config(["cpu"], ["data.workers=0", "train.max_minutes=5"]), Path("run")) == []
     with pytest.raises(InputError, match=r"train.lr: 0.001 then, 0.0005 now") as caught:
-        check_same_config(then, load_config(["cpu"], ["train.lr=5e-4"]), Path("run"))
+        changed_end(then, load_config(["cpu"], ["train.lr=5e-4"]), Path("run"))
     assert "model" not in str(caught.value)
     # A state of an older version, which did not have the setting: what counts is the default.
     del then["train"]["ema"]
-    check_same_config(then, load_config(["cpu"]), Path("run"))
+    changed_end(then, load_config(["cpu"]), Path("run"))
     with pytest.raises(InputError, match=r"train.ema: 0.0 then, 0.9 now"):
-        check_same_config(then, load_config(["cpu"], ["train.ema=0.9"]), Path("run"))
+        changed_end(then, load_config(["cpu"], ["train.ema=0.9"]), Path("run"))
 
 
 def test_run_folder_describes_itself_and_is_not_overwritten(tmp_path: Path) -> None:
