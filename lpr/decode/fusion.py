@@ -26,7 +26,7 @@ BLIND = 0.1
 
 #: Where one frame has more than the first, those with less than the second share of the largest mass have no say: they
 #: are black, white, noise or of something else, and a geometric mean would take the whole track for that.
-SHOWN, BARE = 0.5, 0.1
+SHOWN, BARE = 0.8, 0.02
 
 
 def majority_vote(readings: Sequence[Reading]) -> tuple[str, float]:
