@@ -29,7 +29,7 @@ MAX_AREA_PX = 40_000_000
 #: Larger than any PNG within MAX_AREA_PX that is worth reading; keeps a mistaken video out of memory.
 MAX_FILE_BYTES = 200_000_000
 
-#: Values of 16 bits that all lie below this many are taken for a sensor's own, not for a very dark picture's.
+#: A picture of 16-bit values that use no more bits than these is taken for what a sensor gave, not for a dark one.
 SENSOR_BITS = 12
 
 #: Height of either row of a two-row plate, of the crop's: half, and a twentieth more for crops that sit high or low.

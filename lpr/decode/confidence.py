@@ -27,6 +27,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -160,7 +161,7 @@ class Calibration:
 
     def fingerprint(self) -> str:
         """12 hexadecimal digits that tell one calibration from another."""
-        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:12]
+        return _fingerprint(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a checkpoint's metadata."""
@@ -262,6 +263,12 @@ def fit(
         formats=tuple(formats),
         power=_power([(one, rank) for one, rank in zip(evidence, ranks, strict=False) if gate.is_plate(one)]),
     )
+
+
+@lru_cache(maxsize=8)
+def _fingerprint(calibration: Calibration) -> str:
+    # Every record of a run asks for it.
+    return hashlib.sha256(json.dumps(calibration.to_dict(), sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _power(ranked: Sequence[tuple[Evidence, int]]) -> float:
