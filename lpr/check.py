@@ -12,7 +12,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .cli import Parser, run, track_progress
 from .types import InputError, Problem, UsageError
@@ -69,7 +69,7 @@ def main(argv: Sequence[str]) -> int | None:
 
 def _drift(paths: Sequence[Path], target: Path | None) -> int:
     """Compare the confidences of two files of predictions; 1 if they drifted."""
-    from .decode.records import read_predictions
+    from .decode.records import first_audit, read_predictions
     from .report.drift import LEAST_DISTANCE, MOST_P, differences, drift
 
     if len(paths) != 2:
@@ -81,7 +81,7 @@ def _drift(paths: Sequence[Path], target: Path | None) -> int:
     found = drift(*sure)
     for path, mean, count in zip(paths, found.means, found.counts, strict=True):
         print(f"{path}: {count} tracks, mean confidence {mean:.3f}")
-    for name, one, other in differences(*map(_first_audit, paths)):
+    for name, one, other in differences(*map(first_audit, paths)):
         print(f"not made alike: {name} {one} then, {other} now")
     print(
         f"largest distance {found.distance:.3f}, at confidence {found.at:.3f}; chance gives more with p = {found.p:.2g}"
@@ -96,13 +96,6 @@ def _drift(paths: Sequence[Path], target: Path | None) -> int:
 
         write_text(target, json.dumps({**asdict(found), "drifted": found.drifted}, indent=1) + "\n")
     return 1 if found.drifted else 0
-
-
-def _first_audit(path: Path) -> dict[str, Any]:
-    """The audit record of a file's first prediction; empty where it has none."""
-    with path.open(encoding="utf-8") as handle:
-        found = json.loads(next(line for line in handle if line.strip())).get("audit")
-    return found if isinstance(found, dict) else {}
 
 
 def _print_groups(console: Console, findings: Findings) -> None:

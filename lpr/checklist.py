@@ -5,13 +5,13 @@ Zip, size, format, completeness, checkpoint, inference on samples. Exit code 1 i
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .cli import Parser, run
+from .decode.records import first_audit
 from .formats import PlateFormat, load_formats
 from .submission import COMPETITION, MEMBER, read_submission, unpack, validate
 from .types import InputError, Track
@@ -61,13 +61,14 @@ def checklist(
         yield Check("all predictions generated", None, "unknown until the format is right")
     else:
         missing = validate(path, [track.id for track in tracks], formats)
-        whole = f"a line for each of {len(tracks)} tracks, and no other"
         texts = {one.text for one in read_submission(path)}
-        constant = len(texts) == 1 and len(tracks) >= ALIKE
-        if constant:
-            whole = f"all {len(tracks)} tracks are said to read {texts.pop()}: the network has learnt nothing"
-        whole = f"{missing[0]} (the first)" if missing else whole
-        yield Check("all predictions generated", not (missing or constant), whole)
+        if missing:
+            said = f"{missing[0]} (the first)"
+        elif constant := len(texts) == 1 and len(tracks) >= ALIKE:
+            said = f"all {len(tracks)} tracks are said to read {texts.pop()}: the network has learnt nothing"
+        else:
+            said = f"a line for each of {len(tracks)} tracks, and no other"
+        yield Check("all predictions generated", not (missing or constant), said)
     yield from _network(path, tracks, reader, readable=not wrong)
 
 
@@ -115,12 +116,10 @@ def _network(path: Path, tracks: Sequence[Track], load: Callable[[], Ensemble], 
 
 def _maker(path: Path) -> tuple[str, str] | None:
     """Hash and name of the checkpoint that the first record beside the zip names; None where there is none."""
-    try:
-        with (path.parent / PREDICTIONS).open(encoding="utf-8") as handle:
-            audit = json.loads(handle.readline())["audit"]
-        return str(audit["model_hash"]), str(audit["checkpoint"])
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
+    audit = first_audit(path.parent / PREDICTIONS)
+    return (
+        (str(audit["model_hash"]), str(audit["checkpoint"])) if {"model_hash", "checkpoint"} <= audit.keys() else None
+    )
 
 
 def main(argv: Sequence[str]) -> int:

@@ -26,7 +26,7 @@ def delimiter_of(header: str, column: str) -> str:
     return next(parted, marks[0] if marks else ",")
 
 
-def csv_lines(data: bytes) -> list[tuple[int, str]]:
+def csv_lines(data: bytes) -> Iterator[tuple[int, str]]:
     """The lines of a CSV from its header on, with their numbers from 1, however a spreadsheet saved it.
 
     UTF-8 or UTF-16; blank lines and one such as `sep=;` before the header are passed over. A byte of another encoding
@@ -35,7 +35,7 @@ def csv_lines(data: bytes) -> list[tuple[int, str]]:
     utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
     text = data.decode("utf-16" if utf16 else "utf-8-sig", errors="replace")
     lines = enumerate(io.StringIO(text, newline=""), start=1)
-    return list(dropwhile(lambda line: not line[1].strip() or line[1].lower().startswith("sep="), lines))
+    return dropwhile(lambda line: not line[1].strip() or line[1].lower().startswith("sep="), lines)
 
 
 @contextmanager

@@ -73,6 +73,13 @@ def test_values_of_a_sensor_stored_in_16_bits_keep_their_upper_8(tmp_path: Path,
     assert row[0] == 0 and row[-1] == brightest and (np.diff(row) >= 0).all()
 
 
+def test_a_sensor_s_values_with_one_that_is_transparent_keep_their_upper_8(tmp_path: Path) -> None:
+    grey = np.tile(np.linspace(0, 1023, 64).astype(np.uint16), (8, 1))
+    Pillow.fromarray(grey).save(tmp_path / "g.png", transparency=0)
+    row = read_image(tmp_path / "g.png")[0, :, 0].astype(int)
+    assert row[0] == 255 and row[-1] == 255 and (np.diff(row[1:]) >= 0).all() and row[1] < 10
+
+
 def test_black_in_16_bits_stays_black(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "g.png"), np.zeros((8, 16), np.uint16))
     assert not read_image(tmp_path / "g.png").any()

@@ -269,6 +269,6 @@ def _upper_bits(image: NDArray[Any]) -> Image:
 
 def _deep_grey_over_white(grey: NDArray[Any], transparent: Any) -> Image:
     """16-bit grey (H, W) with one transparent value -> uint8 (H, W, 3); Pillow's own conversion clips at 255."""
-    upper = (grey >> 8).astype(np.uint8)
+    upper = _upper_bits(np.where(grey == transparent, 0, grey))
     upper[grey == transparent] = 255
     return np.repeat(upper[..., None], 3, axis=2)

@@ -64,7 +64,7 @@ def _read_lines(path: str, problems: list[Problem]) -> list[tuple[int, str]]:
             data = handle.read()
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", where=path) from error
-    lines = csv_lines(data)
+    lines = list(csv_lines(data))
     # Only the lines with such bytes suffer: their labels now hold a character outside any alphabet.
     damaged = next((number for number, line in lines if "\ufffd" in line), 0)
     if damaged:

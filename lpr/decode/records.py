@@ -127,6 +127,16 @@ def read_predictions(path: Path | str) -> list[Prediction]:
     return predictions
 
 
+def first_audit(path: Path | str) -> dict[str, Any]:
+    """The audit record of a file's first prediction; empty where there is none, or no such file."""
+    try:
+        with Path(path).open(encoding="utf-8") as handle:
+            found = json.loads(handle.readline())["audit"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is not a JSON number")
 

@@ -53,7 +53,8 @@ def drift(before: ArrayLike, after: ArrayLike) -> Drift:
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    """Names and both values of what two audit records (`decode.records`) do not share, beside their times and paths.
+    """Names and both values of what two audit records (`decode.records`) do not share, beside their times and paths;
+    nothing where one is empty.
 
     Confidences of other weights, settings or calibrations differ for that reason already.
     """
@@ -65,6 +66,8 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tup
         return found
 
     one, other = flat(before), flat(after)
+    if not (one and other):
+        return []
     return [
         (name.removeprefix("config."), one.get(name), other.get(name))
         for name in sorted(one | other)

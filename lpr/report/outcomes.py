@@ -173,10 +173,10 @@ def read_truth(path: Path) -> tuple[list[Track], list[Problem]]:
 
 def _read_csv(path: Path) -> list[Track]:
     try:
-        lines = csv_lines(path.read_bytes()) or [(1, "")]
+        lines = csv_lines(path.read_bytes())
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror or error}", where=path) from error
-    at, first = lines[0]
+    at, first = next(lines, (1, ""))
     delimiter = delimiter_of(first, "track_id")
     header = [name.strip().lower() for name in _cells(first, f"{path}:{at}", delimiter)]
     missing = {"track_id", "text"} - set(header)
@@ -187,7 +187,7 @@ def _read_csv(path: Path) -> list[Track]:
             fix="the first line is the header: track_id,text[,layout,scenario]",
         )
     tracks: dict[str, Track] = {}
-    for number, line in lines[1:]:
+    for number, line in lines:
         where = f"{path}:{number}"
         cells = _cells(line, where, delimiter)
         if not any(cell.strip() for cell in cells):

@@ -11,8 +11,9 @@ import torch
 from ..config import Config
 from ..data.splits import Split
 from ..decode.confidence import ENOUGH_RIGHT, RANKED, fit, method_name
-from ..decode.decode import covers, rank_of, weigh_track
-from ..decode.records import audit_record, to_record
+from ..decode.decode import rank_of, weigh_track
+from ..decode.records import to_record
+from ..decode.stored import Decoder
 from ..files import write_text
 from ..formats import PlateFormat, load_formats
 from ..model import checkpoint
@@ -61,8 +62,7 @@ def finish(
     extra["figures"] = figures
     model_hash = checkpoint.save(run.best, best.model, config, extra)
 
-    calibrated = calibration is not None and covers(calibration, formats)
-    audit = {**audit_record(model_hash, str(run.best), config), "calibrated": calibrated}
+    audit = Decoder(config, formats, calibration, model_hash, str(run.best)).audit()
     lines = [json.dumps(to_record(p, audit), ensure_ascii=False) for p in decode_all(read, config, calibration)]
     write_text(run.predictions, "\n".join(lines) + "\n")
     if calibration is None:

@@ -54,7 +54,7 @@ def train(config: Config, data: Sources, run_path: Path, *, resume: bool = False
         return _begin(config, data, RunFolder(run_path), resume, lock, group).run_all()
 
 
-def _open(config: Config, run: RunFolder, resume: bool, lock: ExitStack) -> dict[str, Any] | None:
+def _open(run: RunFolder, resume: bool, lock: ExitStack) -> dict[str, Any] | None:
     """The state to resume from, or None for a run that begins; `lock` takes the lock of a run that is there."""
     if not resume:
         run.require_new()
@@ -63,15 +63,14 @@ def _open(config: Config, run: RunFolder, resume: bool, lock: ExitStack) -> dict
         lock.enter_context(run.locked())
     if run.killed_at_birth:
         return None
-    state = read_state(run.last)
-    changed_end(state["config"], config, run.path)
-    return state
+    return read_state(run.last)
 
 
 def _begin(config: Config, data: Sources, run: RunFolder, resume: bool, lock: ExitStack, group: Processes) -> _Loop:
     """A new run before its first step, or an old one where it stood; `lock` takes the run directory's lock."""
     check_teacher(config)
-    state = group.first(lambda: _open(config, run, resume, lock))
+    state = group.first(lambda: _open(run, resume, lock))
+    changed = changed_end(state["config"], config, run.path) if state is not None else []
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
     torch.manual_seed(config.train.seed)
@@ -99,7 +98,7 @@ def _begin(config: Config, data: Sources, run: RunFolder, resume: bool, lock: Ex
         prepared.notes.append(
             f"{group.count} processes, each with its part of every batch; BatchNorm takes each part's own statistics"
         )
-    position, changed = Position(), []
+    position = Position()
     if state is not None:
         then, now = (state["threads"], state.get("processes", 1)), (torch.get_num_threads(), group.count)
         if then != now:
@@ -108,7 +107,6 @@ def _begin(config: Config, data: Sources, run: RunFolder, resume: bool, lock: Ex
                 "be bit-equal to an uninterrupted run's"
             )
         position = restore(state, trained)
-        changed = changed_end(state["config"], config, run.path)
         if changed:
             prepared.notes.append(f"note: {'; '.join(changed)}: the rate goes on as if this had been the plan")
             position.finished = False

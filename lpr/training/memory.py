@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from ..types import TooDemanding
+from .state import FREE_ON_RESUME
 
 #: How torch's CPU allocator and its loader's processes say it; a GPU has an exception of its own.
 _WORDS = ("can't allocate memory", "not enough memory", "Cannot allocate memory", "bad allocation", "std::bad_alloc")
@@ -24,7 +25,7 @@ def enough_memory(setting: str, size: int) -> Iterator[None]:
         yield
     except (RuntimeError, MemoryError) as error:
         text = str(error)
-        call = "in a new --run" if setting.startswith("train.") else "with --resume"
+        call = "with --resume" if setting in FREE_ON_RESUME else "in a new --run"
         smaller = f"{call} --set {setting}={max(1, size // 2)}"
         if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(word in text for word in _WORDS):
             where = "GPU" if isinstance(error, torch.OutOfMemoryError) else "machine"

@@ -99,8 +99,10 @@ def prepare(config: Config, data: Sources, model: Recogniser, held_out: HeldOut 
         notes.append(
             f"model.super_resolution has no effect with data.hr_frames={config.data.hr_frames}: it wants degraded"
         )
-    for path in [data] if isinstance(data, Path) else data.values():
-        if why := declared_test(path, found.tracks if isinstance(data, Path) else ()):
+    for name, path in [("", data)] if isinstance(data, Path) else data.items():
+        # A list may name tracks that lie anywhere; looking at every folder below one takes seconds.
+        listed = [track for track in found.tracks if track.source == name] if path.is_file() else []
+        if why := declared_test(path, listed):
             notes.append(f"WARNING: {path} is a test set ({why}): what is trained on it cannot be tested on it")
     own = {track.text for fold in (split.select, split.calibrate, split.test) for track in fold}
     if own and not own & earlier and any(track.text in earlier for track in found.tracks):
