@@ -148,6 +148,9 @@ class TrainConfig(Section):
     epochs: int = Field(25, ge=1)
     batch_size: int = Field(64, ge=1, description="frames, of all processes together")
     lr: float = Field(1e-3, gt=0)
+    optimizer: Literal["adamw", "muon"] = Field(
+        "adamw", description="muon: for matrices and convolutions, and AdamW for the rest, see training/muon.py"
+    )
     weight_decay: float = Field(1e-5, ge=0)
     grad_clip: float = Field(5.0, gt=0, description="largest gradient norm")
     schedule: Literal["plateau", "onecycle", "cosine", "constant"] = "plateau"

@@ -49,6 +49,7 @@ VARIANTS = {
     "no-slot-head": ["model.slot_head=false"],
     "no-hr": ["data.hr_frames=none"],
     "averaged": ["train.ema=0.999"],
+    "muon": ["train.optimizer=muon"],
     "light-augmentation": ["augment.strength=light"],
     # The teacher is the averaged network, which reads the clean crop of a super-resolution sample.
     "teacher": ["model.super_resolution=true", "train.ema=0.999", "train.teacher_weight=0.1"],

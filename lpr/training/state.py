@@ -17,11 +17,12 @@ from typing import Any
 
 import torch
 
-from ..config import Config
+from ..config import Config, TrainConfig
 from ..files import write_bytes
 from ..model.recogniser import Recogniser
 from ..types import InputError
 from .average import WeightAverage
+from .muon import Muon
 
 FILE_NAME = "last.pt"
 
@@ -84,7 +85,7 @@ class Trained:
         settings = config.train
         return cls(
             model,
-            torch.optim.AdamW(model.parameters(), settings.lr, weight_decay=settings.weight_decay, fused=True),
+            _optimizer(model, settings),
             # Only float16 has so little range that gradients need scaling.
             torch.amp.GradScaler(enabled=amp_type == torch.float16),
             WeightAverage(model, settings.ema) if settings.ema else None,
@@ -94,6 +95,12 @@ class Trained:
     def reader(self) -> Recogniser:
         """The network that is validated and kept: the averaged one where there is one."""
         return self.model if self.average is None else self.average.model
+
+
+def _optimizer(model: Recogniser, settings: TrainConfig) -> torch.optim.Optimizer:
+    if settings.optimizer == "muon":
+        return Muon(model, settings.lr, settings.weight_decay)
+    return torch.optim.AdamW(model.parameters(), settings.lr, weight_decay=settings.weight_decay, fused=True)
 
 
 def save_state(
