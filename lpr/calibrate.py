@@ -144,7 +144,9 @@ def main(argv: Sequence[str]) -> int:
         console().print(f"weights: {said}")
     else:
         source = ensemble.readers[0].checkpoint.path
-        recalibrate(source, calibration.to_dict(), read.model_dump(mode="json"), target)
+        # By names: a format that was given as a file travels with the checkpoint.
+        settings = read.model_dump(mode="json") | {"formats": [one.name for one in decoder.formats]}
+        recalibrate(source, calibration.to_dict(), settings, decoder.formats, target)
     console().print(f"fitted on {calibration.tracks} tracks, of which {calibration.right} are read rightly")
     if not (calibration.least_raw or calibration.least_mass or calibration.most_entropy):
         say = "WARNING: fewer than {0} right readings tell no limit for what is no plate: it may get any confidence"

@@ -190,17 +190,20 @@ def _finder(
 
     from .decode.candidates import char_probs, matching
     from .decode.ctc import clean
-    from .decode.decode import calibrated, fused_evidence, share_rest, unlike_problem, usable, weigh_track
+    from .decode.decode import calibrated, common_power, fused_evidence, share_rest, unlike_problem, usable, weigh_track
     from .decode.fusion import VOTES
     from .formats import format_of
 
     formats, alphabet, read = source.decoder.formats, source.alphabet, source.decoder.config.read
     # Votes over whole texts know no second text: where they are configured, texts are ranked by sequence.
     fusion = "sequence" if read.fusion in VOTES else read.fusion
-    # The rank in a register, or under a pattern, is the one of the texts' own likelihoods.
-    priors = read.format_priors and known is None and pattern is None
-    read = read.model_copy(update={"decoder": "constrained", "fusion": fusion, "format_priors": priors})
+    read = read.model_copy(update={"decoder": "constrained", "fusion": fusion})
     calibration = usable(source.decoder.calibration, read, formats)
+    if known is not None or pattern is not None:
+        # The rank in a register, or under a pattern, is the one of the texts' own likelihoods.
+        read = read.model_copy(update={"format_priors": False, "common_characters": False})
+
+    common = common_power(read)
 
     def find(posteriors: Posteriors) -> dict[str, Any]:
         arrays = [clean(array, alphabet) for array in posteriors.log_probs]
@@ -238,7 +241,7 @@ def _finder(
                     "text": text,
                     "prob": probs[text],
                     "format": one.name if one else None,
-                    "char_probs": [round(prob, 4) for prob in char_probs(evidence, text, formats, alphabet, weights)],
+                    "char_probs": [round(p, 4) for p in char_probs(evidence, text, formats, alphabet, weights, common)],
                     **({"line": place[text]} if known is not None else {}),
                 }
             )

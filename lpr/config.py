@@ -207,12 +207,17 @@ class ReadConfig(Section):
     views: int = Field(
         3,
         ge=1,
-        le=5,
-        description="looks at a track: one of fewer frames is looked at again, each frame moved a little (test-time "
-        "augmentation), see model/inference.py; 1: every frame as it is",
+        le=35,
+        description="looks at a track: one of fewer frames is looked at again, each frame scaled, shifted or turned a "
+        "little (test-time augmentation, at most 7 looks a frame), see model/inference.py; 1: every frame as it is",
     )
     format_priors: bool = Field(
         False, description="weigh formats by the priors in their files; constrained, with log_prob_sum or sequence"
+    )
+    common_characters: bool = Field(
+        True,
+        description="weigh texts by how common their characters are at their positions, as far as the formats' files "
+        "say so (`common`): softly, and only in the constrained decoder",
     )
     sharpen: float = Field(
         1.0,
@@ -264,7 +269,7 @@ def load_config(presets_: Sequence[str] = (), settings: Sequence[str] = (), base
 
 
 #: What younger settings were before they could be set, by section.
-BEFORE: dict[str, dict[str, Any]] = {"read": {"views": 1}}
+BEFORE: dict[str, dict[str, Any]] = {"read": {"views": 1, "common_characters": False}}
 
 
 def parse_config(values: Mapping[str, Any], where: str) -> Config:

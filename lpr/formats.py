@@ -34,14 +34,16 @@ class PlateFormat:
     """One kind of plate.
 
     `templates`: see the module. `layout`: the value of `plate_layout` in the competition's annotations.
-    `prior`: how common it is among the formats it is weighed against (relative). `drawing`: sizes in mm, colours
-    and characters for `lpr.plates`, unused elsewhere. `path`: the file that it was read from.
+    `prior`: how common it is among the formats it is weighed against (relative). `common`: by position, from 1, the
+    share of plates that have one of some characters there; the other characters share the rest. `drawing`: sizes in
+    mm, colours and characters for `lpr.plates`, unused elsewhere. `path`: the file that it was read from.
     """
 
     name: str
     templates: tuple[str, ...]
     layout: str
     prior: float = 1.0
+    common: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
     drawing: Mapping[str, Any] = field(default_factory=dict)
     path: Path | None = field(default=None, compare=False)
 
@@ -56,6 +58,14 @@ class PlateFormat:
             len(text) == len(template) and all(c in allowed(t) for c, t in zip(text, template, strict=True))
             for template in self.templates
         )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for a checkpoint: what reading needs, neither drawing nor path."""
+        common = {str(position): dict(shares) for position, shares in self.common.items()}
+        return {
+            "name": self.name, "templates": list(self.templates), "layout": self.layout, "prior": self.prior,
+            "common": common,
+        }  # fmt: skip
 
     def sample(self, rng: np.random.Generator) -> str:
         """Draw a text uniformly from the first to the last template and their characters."""
@@ -123,9 +133,9 @@ def load_format(name: str) -> PlateFormat:
             fix=f"known formats: {', '.join(known)}; a new one is a file {FORMATS_DIR.name}/NAME.yaml",
         )
     data = yaml.load(path)
-    unknown = set(data) - {"templates", "layout", "prior", "drawing"}
+    unknown = set(data) - {"templates", "layout", "prior", "common", "drawing"}
     if unknown:
-        known_keys = "known: templates, layout, prior, drawing"
+        known_keys = "known: templates, layout, prior, common, drawing"
         raise InputError(f"unknown key {sorted(unknown)[0]!r}", where=path, fix=known_keys)
     templates = data.get("templates")
     if not isinstance(templates, list) or not templates or not all(isinstance(t, str) and t for t in templates):
@@ -139,10 +149,40 @@ def load_format(name: str) -> PlateFormat:
     prior = data.get("prior", 1.0)
     if not isinstance(prior, (int, float)) or isinstance(prior, bool) or not prior > 0:
         raise InputError(f"`prior` must be a number above 0, not {prior!r}", where=path)
+    common = read_common(data.get("common"), templates, path)
     drawing = data.get("drawing") or {}
     if not isinstance(drawing, dict):
         raise InputError("`drawing` must hold `name: value` lines", where=path)
-    return PlateFormat(path.stem, tuple(templates), str(data.get("layout", path.stem)), float(prior), drawing, path)
+    layout = str(data.get("layout", path.stem))
+    return PlateFormat(path.stem, tuple(templates), layout, float(prior), common, drawing, path)
+
+
+def read_common(values: Any, templates: Sequence[str], where: Path) -> dict[int, dict[str, float]]:
+    """`PlateFormat.common` as a file states it, none where it is None; InputError where that cannot be weighed."""
+    found: dict[int, dict[str, float]] = {}
+    if values is None:
+        return found
+    for position, groups in values.items() if isinstance(values, Mapping) else [(values, None)]:
+        shares = _shares(groups)
+        if not (shares and str(position).isdigit() and 1 <= int(position) <= max(map(len, templates))):
+            raise InputError(
+                "`common` must hold `position: {CHARACTERS: share}` lines, such as `5: {ABCDEFGHIJ: 0.97}`: positions "
+                "from 1 within the templates, every character once, shares above 0 and below 1 in all; not "
+                f"{position!r}: {groups!r}",
+                where=where,
+            )
+        found[int(position)] = shares
+    return found
+
+
+def _shares(groups: Any) -> dict[str, float]:
+    """Groups of characters and their shares, or none where they are not such."""
+    if not isinstance(groups, Mapping):
+        return {}
+    characters, shares = "".join(map(str, groups)), list(groups.values())
+    numbers = all(isinstance(share, (int, float)) and not isinstance(share, bool) and share > 0 for share in shares)
+    once = len(set(characters)) == len(characters) and set(characters) <= set(ALPHABET)
+    return {str(g): float(share) for g, share in groups.items()} if numbers and once and sum(shares) < 1 else {}
 
 
 def load_formats(names: Sequence[str]) -> tuple[PlateFormat, ...]:

@@ -117,7 +117,7 @@ def test_infer_writes_the_queue_and_the_labels_and_refuses_a_test_set(folder, tm
     checkpoint.save(tmp_path / "m.safetensors", build_recogniser(config), config, {})
     read = config.read.model_dump(mode="json")
     path = tmp_path / "m.safetensors"
-    checkpoint.recalibrate(path, Calibration(method=method_name(config.read)).to_dict(), read, path)
+    checkpoint.recalibrate(path, Calibration(method=method_name(config.read)).to_dict(), read, (), path)
     words = ["--tracks", str(folder), "--checkpoint", str(tmp_path / "m.safetensors"), "--out", str(tmp_path / "out")]
     words += ["--pictures", "0", "--device", "cpu", "--pseudo-labels", "0.9"]
     assert infer.main(words) == 0

@@ -111,7 +111,7 @@ def test_it_says_whether_confidences_are_calibrated(tmp_path, checkpoint, capsys
         return found
 
     assert not calibrated()
-    recalibrate(own, Calibration(0.7, 0.4, "constrained/sequence/0.5").to_dict(), {"fusion": "sequence"}, own)
+    recalibrate(own, Calibration(0.7, 0.4, "constrained/sequence/0.5").to_dict(), {"fusion": "sequence"}, (), own)
     assert calibrated()
     assert not calibrated("--set", "read.fusion=max_score")
 

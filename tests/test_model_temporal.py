@@ -20,7 +20,7 @@ from lpr.decode.stored import Decoder, StoredPosteriors, writing
 from lpr.ensemble import Ensemble
 from lpr.formats import load_formats
 from lpr.model import checkpoint
-from lpr.model.inference import folded, posteriors_of, view
+from lpr.model.inference import folded, looks, posteriors_of, view
 from lpr.model.recogniser import Recogniser, build_recogniser
 from lpr.model.temporal import MOST_FRAMES, REACH, TemporalBlock, TemporalFusion
 from lpr.training.batches import epoch_batches
@@ -269,11 +269,20 @@ def test_views_are_further_frames() -> None:
     read, formats = ReadConfig(), load_formats(["brazilian", "mercosur"])
     one, more = (decode_track(found, read, formats, None) for found in (plain, three))
     assert one.per_frame == more.per_frame, "a frame has one reading, of itself as it is"
+    # As many as there are views of a frame, and no more.
+    assert [len(found.log_probs) for found in posteriors_of(model, stacks, ALPHABET, 35)] == [7, 0, 14, 21]
+    assert looks(5, 10) == 2 and looks(5, 35) == 7
     # Larger about the middle: what stands in the middle stays, what stands right of it moves right.
     picture = np.zeros((1, 3, 32, 128), np.uint8)
     picture[..., 62:66] = picture[..., 94:98] = 255
     wide = view(picture, 1)[0, 0, 16].astype(int)
     assert (wide[62:66] > 200).all() and wide[96:100].min() > 100 and wide[94] < 50
+    # Turned about the middle, one way and the other: what stands right of it moves up by sin(2 degrees) * 60, or down.
+    spot = np.zeros((1, 1, 32, 128), np.uint8)
+    spot[0, 0, 15:17, 122:126] = 255
+    rows = [view(spot, number)[0, 0].astype(float).sum(1) @ np.arange(32) / spot.sum() for number in (0, 5, 6)]
+    assert rows[0] == pytest.approx(15.5)
+    assert [row - rows[0] for row in rows[1:]] == pytest.approx([-2.1, 2.1], abs=0.2)
 
 
 @torch.no_grad()

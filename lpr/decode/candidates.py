@@ -13,7 +13,7 @@ from ..formats import PlateFormat
 from ..types import UsageError
 from .bounds import Floats, Grower, before_first, build_edges
 from .nbest import NBest, fused_weights, lifted, padded, search_tracks
-from .trie import Spelling, build_trie, spellings
+from .trie import Spelling, build_trie, commonness, spellings
 
 
 def pattern_expression(pattern: str, alphabet: str) -> re.Pattern[str]:
@@ -94,11 +94,12 @@ def char_probs(
     formats: Sequence[PlateFormat],
     alphabet: str,
     weights: Sequence[float] | None = None,
+    common: float = 0.0,
 ) -> tuple[float, ...]:
     """Per character of `text`, its probability if all the others are right; arrays are cleaned, (T, C) each.
 
     That is the plate's fused probability over the sum of those of all plates that differ from it at most in this
-    character; where `text` obeys no format, over all characters of the alphabet.
+    character; where `text` obeys no format, over all characters of the alphabet. `common`: see `nbest.n_best_tracks`.
     """
     if not arrays:
         return (0.0,) * len(text)
@@ -131,6 +132,8 @@ def char_probs(
             onward[:, :, double] = equal[:, :, double]
         with np.errstate(divide="ignore"):
             logs = (np.log((onward * rest[::-1]).sum(axis=0)) * weight).sum(axis=0)  # (K,)
+        others = [text[:position] + alphabet[other - 1] + text[position + 1 :] for other in choice]
+        logs += [common * commonness(other, formats) for other in others]
         shares = np.exp(logs - logs.max()) if logs.max() > -np.inf else np.ones(len(logs))
         at = int(np.flatnonzero(choice == code)[0])
         result.append(float(shares[at] / shares.sum()))

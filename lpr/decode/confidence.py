@@ -201,7 +201,8 @@ class Calibration:
 def method_name(read: ReadConfig) -> str:
     """The name of a way to read, which a calibration carries: `constrained/sequence/0.5`, `greedy/max_score`."""
     focus = f"/{read.focus:g}" if read.fusion == "sequence" and read.focus else ""
-    return f"{read.decoder}/{read.fusion}{focus}" + (f"/{read.views} views" if read.views > 1 else "")
+    common = "/common" if read.common_characters and read.decoder == "constrained" else ""
+    return f"{read.decoder}/{read.fusion}{focus}{common}" + (f"/{read.views} views" if read.views > 1 else "")
 
 
 def sharpened(confidence: float, power: float, calibration: Calibration | None) -> float:

@@ -15,7 +15,7 @@ from ..formats import PlateFormat, format_of
 from ..types import Reading
 from .ctc import clean
 from .greedy import reading_of_path
-from .trie import Trie, build_trie, fallback_text
+from .trie import Trie, build_trie, fallback_text, trie_of, weighed_spellings
 
 
 def best_path(
@@ -30,17 +30,24 @@ def best_path(
 
 
 def best_paths(
-    arrays: Sequence[NDArray[np.floating]], formats: Sequence[PlateFormat], alphabet: str
+    arrays: Sequence[NDArray[np.floating]], formats: Sequence[PlateFormat], alphabet: str, common: float = 0.0
 ) -> list[tuple[Reading, PlateFormat]]:
-    """`best_path` for several arrays (T, C) at once; those of equal T share the work."""
-    trie = build_trie(formats, alphabet)
+    """`best_path` for several arrays (T, C) at once; those of equal T share the work.
+
+    `common`: paths are chosen by their probability times this power of how common their text's characters are, see
+    `trie.weighed_spellings`; `log_prob` is the probability alone.
+    """
+    build_trie(formats, alphabet)  # refuses a format that the alphabet cannot spell
+    found, log_priors = weighed_spellings(formats, common=common)
+    trie = trie_of(found, alphabet)
+    bonus = np.array([max((log_priors[k] for k in ends), default=0.0) for ends in trie.ends])
     safe = [clean(array, alphabet) for array in arrays]
     by_steps: dict[int, list[int]] = {}
     for index, array in enumerate(safe):
         by_steps.setdefault(len(array), []).append(index)
     paths: dict[int, list[int] | None] = {}
     for indices in by_steps.values():
-        paths.update(zip(indices, _viterbi(np.stack([safe[i] for i in indices]), trie), strict=True))
+        paths.update(zip(indices, _viterbi(np.stack([safe[i] for i in indices]), trie, bonus), strict=True))
     return [_reading(array, paths[index], formats, alphabet) for index, array in enumerate(safe)]
 
 
@@ -56,8 +63,10 @@ def _reading(
     return reading, obeyed
 
 
-def _viterbi(log_probs: NDArray[np.float64], trie: Trie) -> list[list[int] | None]:
+def _viterbi(log_probs: NDArray[np.float64], trie: Trie, bonus: NDArray[np.float64]) -> list[list[int] | None]:
     """Best path of each sequence of a batch, (B, T, C) cleaned -> one class a step, or None where T is too short.
+
+    bonus: (S,) what is added to the log of a path that ends at a node.
 
     Two kinds of state a node of the trie: on its character of class c, and on the blanks after it. A character is
     entered from its own previous step, from the blanks of its parent, or straight from the parent's character if
@@ -84,13 +93,15 @@ def _viterbi(log_probs: NDArray[np.float64], trie: Trie) -> list[list[int] | Non
         entered = leave.reshape(batch, nodes, classes)[:, parent]
         np.add(np.maximum(on[t], entered), emit[t], out=on[t + 1])
         after[t + 1] = np.maximum(blank, best).reshape(batch, nodes) + log_probs[:, t, :1]
-    return [_trace(on[:, b], after[:, b], trie) for b in range(batch)]
+    return [_trace(on[:, b], after[:, b], trie, bonus) for b in range(batch)]
 
 
-def _trace(on: NDArray[np.float64], after: NDArray[np.float64], trie: Trie) -> list[int] | None:
+def _trace(
+    on: NDArray[np.float64], after: NDArray[np.float64], trie: Trie, bonus: NDArray[np.float64]
+) -> list[int] | None:
     """Walk back from the best final state through `on` (T+1, S, C) and `after` (T+1, S)."""
     ends = np.flatnonzero(trie.final)
-    finish = np.concatenate([after[-1, ends], on[-1, ends].max(axis=1)])
+    finish = np.concatenate([after[-1, ends], on[-1, ends].max(axis=1)]) + np.tile(bonus[ends], 2)
     best = int(finish.argmax())
     if finish[best] == -np.inf:
         return None

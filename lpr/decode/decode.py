@@ -33,6 +33,10 @@ UNLIKE = "does not look like a plate of"
 #: What the problem says of a frame that has no say beside the others of its track, see `fusion.frame_weights`.
 BARE_FRAME = "shows no plate, other frames of the track do: it is left out"
 
+#: Power of how common a text's characters are, beside the mean of its frames' logs: 1 if all frames erred alike, 1 / F
+#: if each erred by itself. Of 0.3, 0.45, 0.7, 1 and 1.5 this read most of 600 `hard` tracks (tests/data/fusion.npz).
+COMMON = 0.7
+
 #: Stands for a probability of 0 in logs.
 TINY = 1e-300
 
@@ -151,6 +155,11 @@ def fused_evidence(
     return fused, weights, fused_masses(masses, weights)
 
 
+def common_power(read: ReadConfig) -> float:
+    """The power of how common a text's characters are, see `nbest.n_best_tracks`; 0 where all count alike."""
+    return COMMON if read.common_characters else 0.0
+
+
 def usable(calibration: Calibration | None, read: ReadConfig, formats: Sequence[PlateFormat]) -> Calibration | None:
     """What of a calibration holds for this way to read: nothing for another one, for which confidences stay raw.
 
@@ -221,7 +230,8 @@ def _frame_readings(
 ) -> tuple[Reading, ...]:
     """Each frame's own reading by the configured decoder, with the image behind it."""
     if read.decoder == "constrained":
-        readings = [reading for reading, _ in best_paths(arrays, formats, posteriors.alphabet)]
+        found = best_paths(arrays, formats, posteriors.alphabet, common_power(read))
+        readings = [reading for reading, _ in found]
     else:
         free = greedy if read.decoder == "greedy" else beam
         readings = [free(array, posteriors.alphabet) for array in arrays]
@@ -240,8 +250,9 @@ def _rank(
 ) -> tuple[tuple[str, float], ...]:
     """The best texts with their raw probabilities, best first."""
     if read.decoder == "constrained":
+        common = common_power(read)
         (found,) = n_best_tracks(
-            [evidence], formats, alphabet, count, weights=[weights], weigh_formats=read.format_priors
+            [evidence], formats, alphabet, count, weights=[weights], priors=read.format_priors, common=common
         )
         # With priors, a plate counts by its prior over the mean prior of what the track spells (Bayes' rule).
         factor = _prior_factor(masses, formats) if read.format_priors else 1.0

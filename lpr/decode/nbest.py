@@ -19,7 +19,7 @@ from ..formats import PlateFormat
 from ..types import InputError
 from .bounds import Edges, Floats, Grower, Ints, before_first, build_edges, reach
 from .ctc import clean, text_log_probs
-from .trie import build_trie, spellings
+from .trie import build_trie, weighed_spellings
 
 #: Prefixes kept a level, from one attempt to the next: most tracks are proven at the first or second width.
 WIDTHS = (8, 64, 256)
@@ -96,25 +96,18 @@ def n_best_tracks(
     widths: Sequence[int] = WIDTHS,
     weights: Sequence[Sequence[float]] | None = None,
     *,
-    weigh_formats: bool = False,
+    priors: bool = False,
+    common: float = 0.0,
 ) -> list[NBest]:
     """`n_best_fused` of several tracks at once, which shares most of the work of short arrays.
 
-    `weigh_formats`: multiply a plate's probability by its format's prior over the largest prior of `formats`.
+    `priors`: multiply a plate's probability by its format's prior over the largest prior of `formats`. `common`: and by
+    this power of how common its characters are at their positions, see `trie.weighed_spellings`.
     """
     build_trie(formats, alphabet)  # refuses a format that the alphabet cannot spell
-    edges = build_edges(spellings(formats), alphabet, log_priors(formats) if weigh_formats else ())
+    found, log_priors = weighed_spellings(formats, priors=priors, common=common)
+    edges = build_edges(found, alphabet, log_priors)
     return search_tracks(tracks, edges, alphabet, n, widths, weights)
-
-
-def log_priors(formats: Sequence[PlateFormat]) -> tuple[float, ...]:
-    """Natural log of each spelling's prior over the largest; of formats that share a template, the larger."""
-    largest = max(plate_format.prior for plate_format in formats)
-    found: dict[tuple[str, ...], float] = {}
-    for plate_format in formats:
-        for spelling in spellings([plate_format]):
-            found[spelling] = max(found.get(spelling, -np.inf), float(np.log(plate_format.prior / largest)))
-    return tuple(found[spelling] for spelling in spellings(formats))
 
 
 def fused_weights(weights: Sequence[float] | None, frames: int) -> list[float]:
@@ -231,9 +224,12 @@ def _far_below(
 ) -> NBest:
     """No plate of a single array is likely enough for float64: lift the array; what is found is scored anew."""
     found = _search([track], steps, edges, alphabet, n, widths, lift=True)[0]
-    texts = [text for text, _ in found.texts]
-    logs = text_log_probs(track[0][1][None], texts, alphabet)[0].tolist() if texts else []
-    ranked = sorted(zip(texts, logs, strict=True), key=lambda pair: (-pair[1], pair[0]))
+    texts, values = [text for text, _ in found.texts], np.array([value for _, value in found.texts])
+    array = track[0][1]
+    logs = text_log_probs(np.stack([array, lifted(array)]), texts, alphabet) if texts else np.zeros((2, 0))
+    # What a text has beside its probability is its prior.
+    logs = logs[0] + (values - logs[1])
+    ranked = sorted(zip(texts, logs.tolist(), strict=True), key=lambda pair: (-pair[1], pair[0]))
     return NBest(tuple(ranked), not texts, found.missed)
 
 

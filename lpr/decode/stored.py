@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ..config import Config, load_config, stored_config
 from ..files import atomic_path
-from ..formats import AUTO, PlateFormat, load_format, name_of
+from ..formats import AUTO, PlateFormat, load_format, name_of, read_common
 from ..types import InputError, Posteriors, Prediction, Problem, UsageError
 from .confidence import Calibration
 from .decode import covers, decode_track, serves
@@ -146,8 +146,8 @@ def writing(path: Path, decoder: Decoder, alphabet: str) -> Iterator[PosteriorsF
         index = {
             "alphabet": alphabet,
             "config": decoder.config.model_dump(mode="json"),
-            "formats": [asdict(one) | {"drawing": {}, "path": None} for one in decoder.formats],
-            "served": [asdict(one) | {"drawing": {}, "path": None} for one in decoder.served],
+            "formats": [one.to_dict() for one in decoder.formats],
+            "served": [one.to_dict() for one in decoder.served],
             "calibration": decoder.calibration.to_dict() if decoder.calibration else None,
             "model_hash": decoder.model_hash,
             "checkpoint": decoder.checkpoint,
@@ -175,12 +175,12 @@ class StoredPosteriors:
             self.alphabet = str(self._index["alphabet"])
             self.decoder = Decoder(
                 stored_config(self._index["config"], str(path)),
-                _formats(self._index["formats"]),
+                _formats(self._index["formats"], path),
                 Calibration.from_dict(stored) if stored else None,
                 str(self._index["model_hash"]),
                 str(self._index["checkpoint"]),
                 bool(self._index.get("borrowed", False)),
-                _formats(self._index.get("served", ())),
+                _formats(self._index.get("served", ()), path),
             )
         except OSError as error:
             raise InputError(f"cannot be read: {error.strerror or error}", where=path) from error
@@ -212,8 +212,14 @@ class StoredPosteriors:
             raise InputError(f"is damaged: {error}", where=self.path, fix=_REMEDY) from error
 
 
-def _formats(stored: Sequence[Mapping[str, Any]]) -> tuple[PlateFormat, ...]:
-    return tuple(PlateFormat(one["name"], tuple(one["templates"]), one["layout"], one["prior"]) for one in stored)
+def _formats(stored: Sequence[Mapping[str, Any]], path: Path) -> tuple[PlateFormat, ...]:
+    return tuple(
+        PlateFormat(
+            one["name"], tuple(one["templates"]), one["layout"], one["prior"],
+            read_common(one.get("common"), one["templates"], path),
+        )
+        for one in stored
+    )  # fmt: skip
 
 
 def _arrays(archive: zipfile.ZipFile, name: str, steps: Sequence[int]) -> tuple[NDArray[np.float32], ...]:

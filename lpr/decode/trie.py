@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,50 @@ def spellings(formats: Sequence[PlateFormat]) -> tuple[Spelling, ...]:
     """What the templates of `formats` spell, each once, in their order."""
     found = {tuple(map(allowed, template)): None for plate_format in formats for template in plate_format.templates}
     return tuple(found)
+
+
+def weighed_spellings(
+    formats: Sequence[PlateFormat], *, priors: bool = False, common: float = 0.0
+) -> tuple[tuple[Spelling, ...], tuple[float, ...]]:
+    """`spellings`, and the natural log of how common each one's plates are against the commonest; at most 0.
+
+    priors: count each format's prior. common: a power of how common the characters are at their positions
+    (`PlateFormat.common`), by which templates are parted; 0: all alike. Of formats that share a text the larger counts.
+    """
+    found: dict[Spelling, float] = {}
+    largest = max((plate_format.prior for plate_format in formats), default=1.0)
+    for plate_format in formats:
+        log_prior = float(np.log(plate_format.prior / largest)) if priors else 0.0
+        for template in plate_format.templates:
+            parts = [
+                _parted(allowed(symbol), plate_format.common.get(position, {}) if common else {})
+                for position, symbol in enumerate(template, start=1)
+            ]
+            for choice in product(*parts):
+                spelling = tuple(characters for characters, _ in choice)
+                weight = log_prior + common * sum(log for _, log in choice)
+                found[spelling] = max(found.get(spelling, -np.inf), weight)
+    return tuple(found), tuple(found.values())
+
+
+def commonness(text: str, formats: Sequence[PlateFormat]) -> float:
+    """The log in `weighed_spellings` of the plate `text`; 0 for what obeys no format."""
+    found = zip(*weighed_spellings(formats, common=1.0), strict=True)
+    logs = [
+        log for one, log in found if len(one) == len(text) and all(c in some for c, some in zip(text, one, strict=True))
+    ]
+    return max(logs, default=0.0)
+
+
+def _parted(characters: str, common: Mapping[str, float]) -> list[tuple[str, float]]:
+    """Characters in groups that are as common, and the log of one character's share over that of the commonest."""
+    groups = {"".join(c for c in group if c in characters): share for group, share in common.items()}
+    groups.pop("", None)
+    rest = "".join(c for c in characters if not any(c in group for group in groups))
+    if rest:
+        groups[rest] = 1 - sum(groups.values())
+    shares = {group: share / len(group) for group, share in groups.items()}
+    return [(group, float(np.log(share / max(shares.values())))) for group, share in shares.items()]
 
 
 def build_trie(formats: Sequence[PlateFormat], alphabet: str) -> Trie:

@@ -11,8 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from .. import __version__
 from ..config import Config, stored_config
 from ..data.splits import HeldOut
 from ..files import write_bytes
-from ..formats import PlateFormat, load_formats
+from ..formats import PlateFormat, load_formats, read_common
 from ..types import InputError
 from .recogniser import AUXILIARY, GROWN, Recogniser, build_recogniser
 
@@ -74,8 +74,7 @@ def save(path: Path, model: Recogniser, config: Config, extra: Mapping[str, Any]
         "config": config.model_dump(mode="json"),
         "alphabet": config.model.alphabet,
         "input": config.input.model_dump(mode="json"),
-        # The drawing part is the generator's business, and the path is of this machine.
-        "formats": [asdict(f) | {"drawing": {}, "path": None} for f in formats],
+        "formats": [f.to_dict() for f in formats],
         "hash": model_hash(tensors),
         "version": __version__,
         "git_commit": git_commit(),
@@ -88,13 +87,17 @@ def save(path: Path, model: Recogniser, config: Config, extra: Mapping[str, Any]
     return str(metadata["hash"])
 
 
-def recalibrate(path: Path, calibration: Mapping[str, Any], read: Mapping[str, Any], target: Path) -> None:
-    """Write to `target`, which may be `path`, a checkpoint with another calibration and the `read` settings that it was
-    fitted with; the weights are those of `path`.
+def recalibrate(
+    path: Path, calibration: Mapping[str, Any], read: Mapping[str, Any], formats: Sequence[PlateFormat], target: Path
+) -> None:
+    """Write to `target`, which may be `path`, a checkpoint with another calibration, and the `read` settings and
+    `formats` that it was fitted with; the weights are those of `path`, and so are the formats' names.
     """
     tensors, metadata = _read(path)
     metadata["calibration"] = dict(calibration)
     metadata["config"] = {**metadata["config"], "read": dict(read)}
+    anew = {one.name: one.to_dict() for one in formats}
+    metadata["formats"] = [anew.get(values["name"], values) for values in metadata["formats"]]
     _write(target, tensors, metadata)
 
 
@@ -279,4 +282,6 @@ def _format(values: Any, path: Path) -> PlateFormat:
     if not all(templates) or not templates:
         raise InputError("a format in its metadata has no template", where=path, fix=_REMEDY)
     name, layout = _entry(values, "name", str, path), _entry(values, "layout", str, path)
-    return PlateFormat(name, tuple(templates), layout, float(_entry(values, "prior", (int, float), path)))
+    prior = float(_entry(values, "prior", (int, float), path))
+    common = read_common(values.get("common"), templates, path)
+    return PlateFormat(name, tuple(templates), layout, prior, common)

@@ -24,9 +24,12 @@ Stack = tuple[str, NDArray[np.uint8], Sequence[str]]
 #: Frames that go through the network at once; a frame takes about half a megabyte.
 MOST_FRAMES = 256
 
-#: Further looks at a frame: its width and height times so much about the middle, and a shift as a share of the width.
-#: A character then falls on other pixels and steps; what is turned or mirrored, no plate is.
-VIEWS = ((1.0, 0.0), (1.06, 0.0), (0.94, 0.0), (1.0, 0.02), (1.0, -0.02))
+#: Looks at a frame: its width and height times so much about the middle, a shift as a share of the width, and a turn in
+#: degrees. A character then falls on other pixels and steps; what is mirrored, no plate is. The first is the frame.
+VIEWS = (
+    (1.0, 0.0, 0.0), (1.06, 0.0, 0.0), (0.94, 0.0, 0.0), (1.0, 0.02, 0.0), (1.0, -0.02, 0.0), (1.0, 0.0, 2.0),
+    (1.0, 0.0, -2.0),
+)  # fmt: skip
 
 
 def folded(model: Recogniser) -> Recogniser:
@@ -48,11 +51,12 @@ def folded(model: Recogniser) -> Recogniser:
 
 def view(frames: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
     """View `number` of VIEWS of frames, uint8 (F, C, H, W) both; 0 is the frames themselves."""
-    scale, shift = VIEWS[number]
+    scale, shift, degrees = VIEWS[number]
     if not number or not len(frames):
         return frames
     height, width = frames.shape[2:]
-    matrix = np.array([[scale, 0, (1 - scale) * width / 2 + shift * width], [0, scale, (1 - scale) * height / 2]])
+    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, scale)
+    matrix[0, 2] += shift * width
     moved = [
         cv2.warpAffine(plane, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         for frame in frames
@@ -62,8 +66,8 @@ def view(frames: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
 
 
 def looks(frames: int, views: int) -> int:
-    """How often each of F frames is looked at so that a track gets `views` looks."""
-    return max(1, -(-views // frames)) if frames else 1
+    """How often each of F frames is looked at so that a track gets `views` looks, as far as there are VIEWS."""
+    return min(max(1, -(-views // frames)), len(VIEWS)) if frames else 1
 
 
 def posteriors_of(model: Recogniser, stacks: Sequence[Stack], alphabet: str, views: int = 1) -> list[Posteriors]:

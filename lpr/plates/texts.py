@@ -44,11 +44,12 @@ def bucket(text: str) -> str:
 
 
 def sample_text(rng: np.random.Generator, plate_format: PlateFormat) -> str:
-    """Draw a text as it is met on the road, by these fields of the format's drawing, all optional.
+    """Draw a text as it is met on the road, by the format's `common` and these fields of its drawing, all optional.
 
-    `template_weights` weigh the templates; `first_letters` and `letters` weigh characters, by position from 1 or, from
-    the end, from -1; `prefixes` are what templates that begin with two letters begin with; `digits: {bounds: {-2: [1,
-    58]}, often: {-2: {16: 0.3}}}` bounds the number at a position, and says how often it is a certain one.
+    `template_weights` weigh the templates; `first_letters` and `letters` weigh characters beside `common`, by position
+    from 1 or, from the end, from -1; `prefixes` are what templates that begin with two letters begin with; `digits:
+    {bounds: {-2: [1, 58]}, often: {-2: {16: 0.3}}}` bounds the number at a position, and says how often it is a certain
+    one.
     """
     spec = plate_format.drawing
     weights = spec.get("template_weights")
@@ -58,7 +59,8 @@ def sample_text(rng: np.random.Generator, plate_format: PlateFormat) -> str:
     else:
         template = plate_format.templates[int(rng.integers(len(plate_format.templates)))]
     favoured: dict[int, Mapping[str, float]] = {
-        _index(int(position), template): group for position, group in spec.get("letters", {}).items()
+        _index(int(position), template): group
+        for position, group in {**plate_format.common, **spec.get("letters", {})}.items()
     }
     if first := spec.get("first_letters"):
         favoured[0] = first
@@ -83,16 +85,19 @@ def _index(position: int, text: str) -> int:
     return len(text) + position if position < 0 else position - 1
 
 
-def with_letters(plate_format: PlateFormat, letters: Letters) -> PlateFormat:
+def with_letters(plate_format: PlateFormat, kind: Letters) -> PlateFormat:
     """The format as it is ("series"), or with all letters alike ("any").
 
     A reader that only ever saw one state's series takes the first letter of another state's plate for one of them.
     """
-    if letters == "series":
+    if kind == "series":
         return plate_format
     drawing = {name: value for name, value in plate_format.drawing.items() if name != "first_letters"}
-    digits = {at: groups for at, groups in drawing.get("letters", {}).items() if "".join(groups).isdigit()}
-    return replace(plate_format, drawing={**drawing, "letters": digits})
+    common, letters = (
+        {at: groups for at, groups in weighed.items() if "".join(groups).isdigit()}
+        for weighed in (plate_format.common, drawing.get("letters", {}))
+    )
+    return replace(plate_format, common=common, drawing={**drawing, "letters": letters})
 
 
 def _character(rng: np.random.Generator, characters: str, favoured: Mapping[str, float]) -> str:
