@@ -132,8 +132,9 @@ def char_probs(
             onward[:, :, double] = equal[:, :, double]
         with np.errstate(divide="ignore"):
             logs = (np.log((onward * rest[::-1]).sum(axis=0)) * weight).sum(axis=0)  # (K,)
-        others = [text[:position] + alphabet[other - 1] + text[position + 1 :] for other in choice]
-        logs += [common * commonness(other, formats) for other in others]
+        if common:
+            others = [text[:position] + alphabet[other - 1] + text[position + 1 :] for other in choice]
+            logs += common * np.array(commonness(others, formats))
         shares = np.exp(logs - logs.max()) if logs.max() > -np.inf else np.ones(len(logs))
         at = int(np.flatnonzero(choice == code)[0])
         result.append(float(shares[at] / shares.sum()))

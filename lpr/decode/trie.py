@@ -67,13 +67,16 @@ def weighed_spellings(
     return tuple(found), tuple(found.values())
 
 
-def commonness(text: str, formats: Sequence[PlateFormat]) -> float:
-    """The log in `weighed_spellings` of the plate `text`; 0 for what obeys no format."""
-    found = zip(*weighed_spellings(formats, common=1.0), strict=True)
-    logs = [
-        log for one, log in found if len(one) == len(text) and all(c in some for c, some in zip(text, one, strict=True))
+def commonness(texts: Sequence[str], formats: Sequence[PlateFormat]) -> list[float]:
+    """The logs in `weighed_spellings` of some plates, by their characters alone; 0 for what obeys no format."""
+    spelled, logs = weighed_spellings(formats, common=1.0)
+
+    def fits(text: str, spelling: Spelling) -> bool:
+        return len(text) == len(spelling) and all(c in some for c, some in zip(text, spelling, strict=True))
+
+    return [
+        max((log for one, log in zip(spelled, logs, strict=True) if fits(text, one)), default=0.0) for text in texts
     ]
-    return max(logs, default=0.0)
 
 
 def _parted(characters: str, common: Mapping[str, float]) -> list[tuple[str, float]]:
