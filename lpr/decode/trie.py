@@ -69,14 +69,12 @@ def weighed_spellings(
 
 def commonness(texts: Sequence[str], formats: Sequence[PlateFormat]) -> list[float]:
     """The logs in `weighed_spellings` of some plates, by their characters alone; 0 for what obeys no format."""
-    spelled, logs = weighed_spellings(formats, common=1.0)
+    weighed = tuple(zip(*weighed_spellings(formats, common=1.0), strict=True))
 
     def fits(text: str, spelling: Spelling) -> bool:
         return len(text) == len(spelling) and all(c in some for c, some in zip(text, spelling, strict=True))
 
-    return [
-        max((log for one, log in zip(spelled, logs, strict=True) if fits(text, one)), default=0.0) for text in texts
-    ]
+    return [max((log for spelling, log in weighed if fits(text, spelling)), default=0.0) for text in texts]
 
 
 def _parted(characters: str, common: Mapping[str, float]) -> list[tuple[str, float]]:
