@@ -16,6 +16,7 @@ from .cli import Parser, console, run, show_problems, track_progress
 from .types import InputError, Prediction, Problem, Track, UsageError, printable
 
 if TYPE_CHECKING:
+    from .decode.review import Row
     from .source import Source
 
 EPILOG = """\
@@ -30,7 +31,8 @@ submission may hold; predictions.jsonl holds all tracks.
 --tracks posteriors.npz decodes what --save-posteriors wrote, without a network; --set read.* may differ. With it,
 --checkpoint only gives its calibration (and an ensemble its weights).
 review.csv lists the tracks below read.review_below. Fill in its column `correction`: lpr.train --data review.csv and
-lpr.evaluate --truth review.csv take the lines that have one. Made from a posteriors.npz it names no images and serves
+lpr.evaluate --truth review.csv take the lines that have one. review.html shows their frames and candidates, and saves
+such a review.csv from the browser. Made from a posteriors.npz there are no images: no page, and the list serves
 lpr.evaluate alone. A review.csv with corrections is never written over.
 --pseudo-labels writes pseudo_labels.csv, a label list for lpr.train. It is refused for a test set: a folder called
 `test` (or blind_test and the like), one with a file TEST_SET in it or above it, or made by lpr.synth --split test."""
@@ -102,7 +104,7 @@ def main(argv: Sequence[str]) -> int:
         say(f"confidences are {source.decoder.uncalibrated}")
 
     started = time.perf_counter()
-    predictions, doubtful = _read_all(source, out, args.strict, args.save_posteriors)
+    predictions, rows = _read_all(source, out, args.strict, args.save_posteriors)
     seconds = time.perf_counter() - started
 
     found = [problem for prediction in predictions for problem in prediction.problems]
@@ -112,7 +114,8 @@ def main(argv: Sequence[str]) -> int:
     if unlike:
         say(f"{len(unlike)} of {len(predictions)} tracks do not look like a plate, such as {unlike[0].where}")
     below = source.decoder.config.read.review_below
-    say(f"{doubtful} tracks have a confidence below {below}: {out / 'review.csv'}")
+    page = bool(rows and source.tracks)
+    say(f"{len(rows)} tracks have a confidence below {below}: {out / ('review.html' if page else 'review.csv')}")
     blind = [prediction.track_id for prediction in predictions if not prediction.per_frame]
     if blind:
         say(
@@ -130,10 +133,15 @@ def main(argv: Sequence[str]) -> int:
         + ", ".join(f"{n} {name}" for name, n in formats.most_common())
     )
     # What this reading does not write, an earlier one may have left: it would pass for this one's.
-    for name, wanted in (("pictures.png", args.pictures), ("pseudo_labels.csv", args.pseudo_labels)):
-        if not wanted or (name == "pictures.png" and not source.tracks):
-            (out / name).unlink(missing_ok=True)
-    if args.pictures and source.tracks:
+    pictures = bool(args.pictures and source.tracks)
+    left = {"pictures.png": pictures, "pseudo_labels.csv": bool(args.pseudo_labels), "review.html": page}
+    for name in (name for name, wanted in left.items() if not wanted):
+        (out / name).unlink(missing_ok=True)
+    if page:
+        from .report.review import write_review_page
+
+        write_review_page(out / "review.html", rows, source.tracks, predictions)
+    if pictures:
         _draw(source.tracks[: args.pictures], predictions, out / "pictures.png")
 
     if args.pseudo_labels:
@@ -189,10 +197,10 @@ def _refuse_test_set(path: Path, tracks: Sequence[Track]) -> None:
         )
 
 
-def _read_all(source: Source, out: Path, strict: bool, save: bool) -> tuple[list[Prediction], int]:
+def _read_all(source: Source, out: Path, strict: bool, save: bool) -> tuple[list[Prediction], list[Row]]:
     """Read every track, writing `predictions.jsonl` (and the posteriors) as streams that appear only when whole.
 
-    Writes review.csv too and returns the number of its lines beside the predictions.
+    Writes review.csv too and returns its lines beside the predictions.
     """
     from .decode.records import to_record
     from .decode.review import review_row, track_path, write_review
@@ -219,8 +227,7 @@ def _read_all(source: Source, out: Path, strict: bool, save: bool) -> tuple[list
             # What the summary, the pictures and the zip need; the rest is in the file already.
             slim = tuple(replace(r, char_probs=(), spans=()) for r in prediction.per_frame)
             predictions.append(replace(prediction, per_frame=slim, runners_up=()))
-    write_review(out / "review.csv", rows)
-    return predictions, len(rows)
+    return predictions, write_review(out / "review.csv", rows)
 
 
 def _draw(tracks: Sequence[Track], predictions: Sequence[Prediction], target: Path) -> None:

@@ -149,3 +149,15 @@ def test_results_do_not_go_among_the_tracks(tmp_path, checkpoint, monkeypatch):
         with pytest.raises(UsageError, match="lies in --tracks"):
             read(tracks, out, checkpoint)
     assert [path.name for path in tracks.iterdir()] == ["track_1"]
+
+
+def test_a_page_of_doubtful_tracks_is_written_where_there_are_images_and_an_old_one_goes(tmp_path, checkpoint, capsys):
+    tracks, out = make(tmp_path / "in", ("track_1", "track_2")), tmp_path / "out"
+    assert read(tracks, out, checkpoint, "--set", "read.review_below=1", "--save-posteriors") == 0
+    assert (out / "review.html").read_text().count("<article") == 2
+    assert str(out / "review.html") in " ".join(capsys.readouterr().err.split()).replace(" ", "")
+    assert read(tracks, out, checkpoint, "--set", "read.review_below=0") == 0
+    assert not (out / "review.html").exists()
+    (out / "review.html").write_text("an old one")
+    assert read(out / "posteriors.npz", out, checkpoint, "--set", "read.review_below=1") == 0
+    assert not (out / "review.html").exists() and len((out / "review.csv").read_text().splitlines()) == 3

@@ -17,21 +17,26 @@ COLUMNS = ("track_id", "path", "text", "confidence", "reason", "candidates", "co
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One reading to look at; the fields are the columns of review.csv but the empty last one."""
+    """One reading to look at, with the plates that it may be, likeliest first."""
 
     track_id: str
     path: str
     text: str
     confidence: float
     reason: str
-    candidates: str
+    candidates: tuple[tuple[str, float], ...]
 
 
 def review_row(prediction: Prediction, path: str) -> Row:
     """A reading with the reason for its doubt and what else it may be."""
-    found = [(prediction.text, prediction.confidence), *prediction.runners_up]
-    shown = "; ".join(f"{text} {prob:.3f}" for text, prob in found) if prediction.per_frame else ""
-    return Row(prediction.track_id, path, prediction.text, prediction.confidence, reason(prediction), shown)
+    found = ((prediction.text, prediction.confidence), *prediction.runners_up) if prediction.per_frame else ()
+    return Row(prediction.track_id, path, prediction.text, prediction.confidence, reason(prediction), found)
+
+
+def columns_of(row: Row) -> tuple[str, ...]:
+    """What review.csv holds of a row: COLUMNS but the last, which is a person's."""
+    candidates = "; ".join(f"{text} {prob:.3f}" for text, prob in row.candidates)
+    return row.track_id, row.path, row.text, f"{row.confidence:.4f}", row.reason, candidates
 
 
 def reason(prediction: Prediction) -> str:
@@ -52,14 +57,16 @@ def reason(prediction: Prediction) -> str:
     return "blurred: no text is likely"
 
 
-def write_review(target: Path, rows: Iterable[Row]) -> None:
-    """Write review.csv, the least sure reading first."""
+def write_review(target: Path, rows: Iterable[Row]) -> list[Row]:
+    """Write review.csv, the least sure reading first; returns the rows in this order."""
+    ordered = sorted(rows, key=lambda row: (row.confidence, row.track_id))
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(COLUMNS)
-    for row in sorted(rows, key=lambda row: (row.confidence, row.track_id)):
-        table.writerow([row.track_id, row.path, row.text, f"{row.confidence:.4f}", row.reason, row.candidates, ""])
+    for row in ordered:
+        table.writerow([*columns_of(row), ""])
     write_text(target, text.getvalue())
+    return ordered
 
 
 def corrections(target: Path) -> int:

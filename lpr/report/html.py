@@ -159,7 +159,7 @@ def _card(outcome: Outcome, images: Mapping[str, Pixels]) -> str:
     names = list(dict.fromkeys([*images, *readings]))
     frames = []
     for name in names[:MAX_FRAMES]:
-        picture = f'<img alt="{escape(name)}" src="{_data_uri(images[name])}">' if name in images else ""
+        picture = f'<img alt="{escape(name)}" src="{data_uri(images[name])}">' if name in images else ""
         if name in readings:
             reading = readings[name]
             text = _characters(reading.text, outcome.truth)
@@ -194,7 +194,7 @@ def _characters(text: str, truth: str) -> str:
     )
 
 
-def _data_uri(pixels: Pixels) -> str:
+def data_uri(pixels: Pixels) -> str:
     """A PNG inside the page: exact, and for a crop of 50x20 px smaller than a JPEG with its header."""
     if pixels.shape[1] > EMBEDDED_WIDTH_PX:
         height = max(1, round(pixels.shape[0] * EMBEDDED_WIDTH_PX / pixels.shape[1]))
