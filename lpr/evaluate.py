@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 PREDICTIONS: predictions.jsonl of lpr.infer, or a submission (.zip or .txt; it holds no readings of single frames).
+--against: an earlier reading of the same tracks; how many points this one gains, paired, and by which tracks.
 --truth: a folder of labelled tracks, or a CSV with the header track_id,text[,layout,scenario].
 A track without prediction counts as wrong; a prediction without truth is listed and not judged.
 Pictures and failure groups need the LR frames: --tracks, or the folder given as --truth. HR frames are never opened.
@@ -31,12 +32,14 @@ def main(argv: Sequence[str]) -> int:
     parser = Parser("lpr.evaluate", __doc__ or "", EPILOG)
     parser.add_argument("predictions", type=Path, metavar="PREDICTIONS", help="predictions.jsonl, or a .zip or .txt")
     parser.add_argument("--truth", type=Path, required=True, metavar="DIR|CSV", help="the true texts")
+    parser.add_argument("--against", type=Path, metavar="OTHER", help="predictions to compare with")
     parser.add_argument("--tracks", type=Path, metavar="DIR", help="where the frames are; default: --truth if a folder")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write index.html and the CSV files there")
     args = parser.parse_args(argv)
 
     from .files import writable_folder
     from .report.analysis import all_tables
+    from .report.compare import comparison_table, won_and_lost
     from .report.outcomes import match, read_truth
 
     if args.out:
@@ -53,12 +56,21 @@ def main(argv: Sequence[str]) -> int:
     else:
         notes.append("Failure groups and pictures are left out: no --tracks was given.")
     tables = all_tables(outcomes)
+    differing: tuple[Sequence[Outcome], ...] = ()
+    if args.against:
+        others, _ = match(truth, _read_predictions(args.against))
+        tables.insert(1, comparison_table(outcomes, others))
+        differing = won_and_lost(outcomes, others)
+        if missing := sum(other.prediction is None for other in others):
+            notes.append(f"{missing} tracks have no prediction in {printable(str(args.against))}: wrong there.")
     page = None
     if args.out:
         sources = {"predictions": printable(str(args.predictions)), "truth": printable(str(args.truth))}
+        if args.against:
+            sources["against"] = printable(str(args.against))
         if args.tracks:
             sources["frames"] = printable(str(args.tracks))
-        page = _write_report(args.out, outcomes, tables, sources, problems, notes)
+        page = _write_report(args.out, outcomes, differing, tables, sources, problems, notes)
     _print_tables(tables)
     show_problems(problems)
     for note in notes:
@@ -126,6 +138,7 @@ def _print_tables(tables: Sequence[Table]) -> None:
 def _write_report(
     folder: Path,
     outcomes: Sequence[Outcome],
+    differing: Sequence[Sequence[Outcome]],
     tables: Sequence[Table],
     sources: dict[str, str],
     problems: Sequence[Problem],
@@ -151,6 +164,10 @@ def _write_report(
         Gallery("Worst tracks", "Wrong with the highest confidence.", tuple(wrong)),
         Gallery("Best tracks", "Right with the highest confidence.", tuple(right)),
         Gallery("Random tracks", "Drawn by chance from all tracks.", tuple(outcomes[i] for i in sorted(drawn))),
+        *(
+            Gallery(title, f"{len(some)} tracks, the first {PICTURED} at most.", tuple(some[:PICTURED]))
+            for title, some in zip(("Read here alone", "Read by the other alone"), differing, strict=False)
+        ),
     )
     images = {o.track.id: read_lr_images(o.track)[0] for gallery in galleries for o in gallery.outcomes}
     page = render(Report(sources, tuple(outcomes), tuple(tables), galleries, images, tuple(problems), tuple(notes)))

@@ -151,6 +151,42 @@ def test_bad_input_is_a_clear_error(
     assert what in f"{caught.value.problem.where} {caught.value.problem.what}"
 
 
+def test_two_readings_are_compared_track_by_track(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = [record("track_00002", "XYZ1D23", 0.6), record("track_00003", "AAA0A00", 0.5)]
+    (data / "other.jsonl").write_text("\n".join(other) + "\n")
+    words = ["--truth", str(data / "tracks"), "--against", str(data / "other.jsonl"), "--out", str(data / "report")]
+    assert main([str(data / "predictions.jsonl"), *words]) == 0
+    captured = capsys.readouterr()
+    assert "Against the other reading" in captured.out and "-33.3 (" in captured.out
+    assert "1 tracks have no prediction in" in captured.err
+    rows = list(csv.DictReader((data / "report" / "comparison.csv").open()))
+    # One scenario, one format: nothing to part by.
+    assert [row["group"] for row in rows] == ["all tracks"]
+    (row,) = rows
+    assert (row["tracks"], row["won"], row["lost"]) == ("3", "1", "2")
+    assert float(row["gain"]) == pytest.approx(-1 / 3, abs=1e-5)
+    assert float(row["gain_low"]) < float(row["gain"]) < float(row["gain_high"])
+    assert float(row["exact"]) == pytest.approx(1 / 3, abs=1e-5)
+    assert float(row["against"]) == pytest.approx(2 / 3, abs=1e-5)
+    page = (data / "report" / "index.html").read_text()
+    alone = page[page.index("Read here alone</h2>") :]
+    here, there = alone.split("Read by the other alone</h2>")
+    assert "<b>track_00001</b>" in here and "<b>track_00002</b>" not in here
+    assert "<b>track_00002</b>" in there and "<b>track_00003</b>" in there
+
+
+def test_a_comparison_is_parted_where_there_are_several_kinds(data: Path) -> None:
+    (data / "truth.csv").write_text(
+        "track_id,text,layout,scenario\ntrack_00001,ABC1234,Brazilian,A\ntrack_00002,XYZ1D23,Mercosur,B\n"
+    )
+    (data / "other.jsonl").write_text(record("track_00001", "ABC1234", 0.6) + "\n")
+    words = ["--truth", str(data / "truth.csv"), "--against", str(data / "other.jsonl"), "--out", str(data / "report")]
+    main([str(data / "predictions.jsonl"), *words])
+    rows = {row["group"]: row for row in csv.DictReader((data / "report" / "comparison.csv").open())}
+    assert list(rows) == ["all tracks", "scenario A", "scenario B", "brazilian", "mercosur"]
+    assert {row["gain"] for row in rows.values()} == {"0"} and rows["brazilian"]["against"] == "1"
+
+
 def test_help_answers_without_loading_what_is_heavy() -> None:
     code = (
         "import sys\nfrom lpr.evaluate import main\n"

@@ -57,7 +57,7 @@ def render(report: Report) -> str:
     """The page as HTML text; everything that comes from users' data is escaped."""
     tables = {table.name: table for table in report.tables}
     sections = [("summary", "Summary", _summary(report, tables["summary"]))]
-    for name in ("scenarios", "formats", "failure_groups", "errors"):
+    for name in ("comparison", "scenarios", "formats", "failure_groups", "errors"):
         if name in tables:
             extra = _thresholds() if name == "failure_groups" else ""
             sections.append((name, tables[name].title, _table(tables[name]) + extra))

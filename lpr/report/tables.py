@@ -14,8 +14,9 @@ from rich.table import Table as RichTable
 
 from .metrics import Estimate
 
-#: How a column is written: a text, a whole number, a share in percent, or a number with three decimals.
-Kind = Literal["text", "count", "percent", "number"]
+#: How a column is written: a text, a whole number, a share in percent, a difference of shares in points of percent, or
+#: a number with three decimals.
+Kind = Literal["text", "count", "percent", "points", "number"]
 
 Cell = str | int | float | Estimate
 
@@ -50,6 +51,8 @@ def show_value(value: Cell, kind: Kind) -> str:
         return "–"
     if kind == "percent":
         return f"{100 * number:.1f} %"
+    if kind == "points":
+        return f"{100 * number:+.1f}"
     return f"{number:.3f}" if kind == "number" else f"{number:,}"
 
 
@@ -57,6 +60,8 @@ def show_interval(value: Cell, kind: Kind) -> str:
     """The 95 % interval of an Estimate for people, "" where there is none."""
     if not isinstance(value, Estimate) or not (isfinite(value.low) and isfinite(value.high)):
         return ""
+    if kind == "points":
+        return f"{100 * value.low:+.1f} to {100 * value.high:+.1f}"
     low, high = (100 * value.low, 100 * value.high) if kind == "percent" else (value.low, value.high)
     return f"{low:.1f}–{high:.1f}" if kind == "percent" else f"{low:.3f} to {high:.3f}"
 
