@@ -115,7 +115,8 @@ def main(argv: Sequence[str]) -> int:
     if len(set(right)) < 2:
         what = "all of them are read rightly" if any(right) else "none of them is read rightly"
         raise InputError(f"{len(right)} tracks cannot calibrate: {what}", where=args.tracks, fix="add tracks")
-    calibration = fit(evidence, right, method_name(read), [one.name for one in decoder.formats], ranks)
+    method = method_name(read, decoder.formats)
+    calibration = fit(evidence, right, method, [one.name for one in decoder.formats], ranks)
     # The present one, where it is one for these formats, read alike; of several checkpoints there is none.
     before = decoder.calibration if decoder.calibrated and not several else None
     if before and calibration.right < ENOUGH_RIGHT:
@@ -144,9 +145,7 @@ def main(argv: Sequence[str]) -> int:
         console().print(f"weights: {said}")
     else:
         source = ensemble.readers[0].checkpoint.path
-        # By names: a format that was given as a file travels with the checkpoint.
-        settings = read.model_dump(mode="json") | {"formats": [one.name for one in decoder.formats]}
-        recalibrate(source, calibration.to_dict(), settings, decoder.formats, target)
+        recalibrate(source, calibration.to_dict(), read.model_dump(mode="json"), decoder.formats, target)
     console().print(f"fitted on {calibration.tracks} tracks, of which {calibration.right} are read rightly")
     if not (calibration.least_raw or calibration.least_mass or calibration.most_entropy):
         say = "WARNING: fewer than {0} right readings tell no limit for what is no plate: it may get any confidence"

@@ -197,13 +197,13 @@ def _finder(
     formats, alphabet, read = source.decoder.formats, source.alphabet, source.decoder.config.read
     # Votes over whole texts know no second text: where they are configured, texts are ranked by sequence.
     fusion = "sequence" if read.fusion in VOTES else read.fusion
-    read = read.model_copy(update={"decoder": "constrained", "fusion": fusion})
+    # The rank in a register, or under a pattern, is the one of the texts' own likelihoods.
+    free = known is None and pattern is None
+    priors = read.format_priors and free
+    read = read.model_copy(update={"decoder": "constrained", "fusion": fusion, "format_priors": priors})
     calibration = usable(source.decoder.calibration, read, formats)
-    if known is not None or pattern is not None:
-        # The rank in a register, or under a pattern, is the one of the texts' own likelihoods.
-        read = read.model_copy(update={"format_priors": False, "common_characters": False})
 
-    common = common_power(read)
+    common = common_power(read) if free else 0.0
 
     def find(posteriors: Posteriors) -> dict[str, Any]:
         arrays = [clean(array, alphabet) for array in posteriors.log_probs]

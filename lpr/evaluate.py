@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
         writable_folder(args.out)
     truth, problems = read_truth(args.truth)
     predictions = _read_predictions(args.predictions)
-    outcomes, unmatched = match(truth, predictions)
+    outcomes, unmatched = match(truth, predictions, args.predictions)
     problems += [*unmatched, *(problem for prediction in predictions for problem in prediction.problems)]
     notes: list[str] = []
     if args.tracks or args.truth.is_dir():
@@ -58,11 +58,13 @@ def main(argv: Sequence[str]) -> int:
     tables = all_tables(outcomes)
     differing: tuple[Sequence[Outcome], ...] = ()
     if args.against:
-        others, _ = match(truth, _read_predictions(args.against))
+        others, unknown = match(truth, _read_predictions(args.against), args.against)
         tables.insert(1, comparison_table(outcomes, others))
         differing = won_and_lost(outcomes, others)
+        where = printable(str(args.against))
         if missing := sum(other.prediction is None for other in others):
-            notes.append(f"{missing} tracks have no prediction in {printable(str(args.against))}: wrong there.")
+            notes.append(f"{missing} tracks have no prediction in {where}: wrong there.")
+        notes += [f"{where}: {problem}" for problem in unknown if problem.severity != "error"]
     page = None
     if args.out:
         sources = {"predictions": printable(str(args.predictions)), "truth": printable(str(args.truth))}
@@ -153,6 +155,8 @@ def _write_report(
     from .report.pictures import read_lr_images
     from .report.tables import to_csv
 
+    # One of an earlier comparison would pass for this one's.
+    (folder / "comparison.csv").unlink(missing_ok=True)
     for table in (*tables, track_table(outcomes), problem_table(problems)):
         write_text(folder / f"{table.name}.csv", to_csv(table))
 

@@ -164,7 +164,7 @@ def read_common(values: Any, templates: Sequence[str], where: Path) -> dict[int,
         return found
     for position, groups in values.items() if isinstance(values, Mapping) else [(values, None)]:
         shares = _shares(groups)
-        if not (shares and str(position).isdigit() and 1 <= int(position) <= max(map(len, templates))):
+        if not (shares and str(position).isdecimal() and 1 <= int(position) <= max(map(len, templates))):
             raise InputError(
                 "`common` must hold `position: {CHARACTERS: share}` lines, such as `5: {ABCDEFGHIJ: 0.97}`: positions "
                 "from 1 within the templates, every character once, shares above 0 and below 1 in all; not "
@@ -181,7 +181,7 @@ def _shares(groups: Any) -> dict[str, float]:
         return {}
     characters, shares = "".join(map(str, groups)), list(groups.values())
     numbers = all(isinstance(share, (int, float)) and not isinstance(share, bool) and share > 0 for share in shares)
-    once = len(set(characters)) == len(characters) and set(characters) <= set(ALPHABET)
+    once = all(groups) and len(set(characters)) == len(characters) and set(characters) <= set(ALPHABET)
     return {str(g): float(share) for g, share in groups.items()} if numbers and once and sum(shares) < 1 else {}
 
 

@@ -32,8 +32,8 @@ submission may hold; predictions.jsonl holds all tracks.
 --checkpoint only gives its calibration (and an ensemble its weights).
 review.csv lists the tracks below read.review_below. Fill in its column `correction`: lpr.train --data review.csv and
 lpr.evaluate --truth review.csv take the lines that have one. review.html shows their frames and candidates, and saves
-such a review.csv from the browser. Made from a posteriors.npz there are no images: no page, and the list serves
-lpr.evaluate alone. A review.csv with corrections is never written over.
+such a review.csv from the browser (what is entered there counts once it is saved). A posteriors.npz has no images: no
+page is made of it, and the list serves lpr.evaluate alone. A review.csv with corrections is never written over.
 --pseudo-labels writes pseudo_labels.csv, a label list for lpr.train. It is refused for a test set: a folder called
 `test` (or blind_test and the like), one with a file TEST_SET in it or above it, or made by lpr.synth --split test."""
 

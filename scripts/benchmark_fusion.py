@@ -44,7 +44,10 @@ TOP = 6
 #: Tracks kept: the first ones, for a file of 1.2 MB.
 MOST = 600
 DEFAULT = ReadConfig()
-WAYS = {name: ReadConfig(fusion=name) for name in METHODS} | {"sequence, focus 0": ReadConfig(focus=0.0)}
+WAYS = {name: ReadConfig(fusion=name) for name in METHODS} | {
+    "sequence, focus 0": ReadConfig(focus=0.0),
+    "sequence, characters alike": ReadConfig(common_characters=False),
+}
 
 Labelled = list[tuple[Posteriors, str]]
 

@@ -437,7 +437,7 @@ def test_probabilities_sum_to_at_most_one_in_a_register_that_obeys_no_format_eve
         array[12, ALPHABET.index(character) + 1] = prob
     register = Register(["ABC1D23", "ABC1D28", "ABC1D2Z"], ALPHABET)
     read = Config().read
-    decoder = Decoder(Config(), BRAZIL, Calibration(0.5, 0.5, method_name(read)), "ab" * 32, "m")
+    decoder = Decoder(Config(), BRAZIL, Calibration(0.5, 0.5, method_name(read, BRAZIL)), "ab" * 32, "m")
     find, _ = _finder(SimpleNamespace(decoder=decoder, alphabet=ALPHABET), Known(register, [2, 3, 4], [], 0), None, 5)
     found = {one["text"]: one["prob"] for one in find(Posteriors("t", (np.log(array),)))["candidates"]}
     assert found["ABC1D23"] > 0.5 and sum(found.values()) == pytest.approx(1.0)

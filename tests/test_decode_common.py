@@ -10,14 +10,18 @@ from decode_cases import BRAZIL, by_brute_force, normalised, obeying
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lpr.config import ReadConfig, stored_config
+from lpr.config import ReadConfig, load_config, stored_config
 from lpr.decode.candidates import char_probs
+from lpr.decode.confidence import method_name
 from lpr.decode.constrained import best_paths
 from lpr.decode.ctc import clean, text_log_prob
 from lpr.decode.decode import COMMON, weigh_track
+from lpr.decode.mass import frame_masses
 from lpr.decode.nbest import LOWEST_LOG_PROB, n_best_tracks
 from lpr.decode.trie import commonness, spellings, weighed_spellings
-from lpr.formats import PlateFormat, load_format
+from lpr.formats import PlateFormat, load_format, load_formats
+from lpr.model import checkpoint
+from lpr.model.recogniser import build_recogniser
 from lpr.types import ALPHABET, InputError, Posteriors
 
 LETTERS, DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "0123456789"
@@ -144,10 +148,65 @@ def test_an_older_checkpoint_reads_as_it_did() -> None:
 @pytest.mark.parametrize(
     "common",
     ["5", "{5: 0.9}", "{0: {A: 0.9}}", "{8: {A: 0.9}}", "{5: {A: 1.0}}", "{5: {A: 0.5, AB: 0.2}}", "{5: {a: 0.5}}",
-     "{5: {A: -0.1}}", "{x: {A: 0.5}}", "{5: {}}", "{5: {A: true}}"],
+     "{5: {A: -0.1}}", "{x: {A: 0.5}}", "{5: {}}", "{5: {A: true}}",
+     "{²: {A: 0.5}}", "{5: {'': 0.5}}"],
 )  # fmt: skip
 def test_what_cannot_be_weighed_is_refused(common: str, tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(f"templates: [LLLDLDD]\ncommon: {common}\n")
     with pytest.raises(InputError, match="`common` must hold"):
         load_format(str(path))
+
+
+@pytest.mark.parametrize("fusion", ["sequence", "log_prob_sum"])
+def test_a_clear_plate_with_a_rare_letter_is_sure(fusion: str) -> None:
+    array = clean(two_ways(1 - 1e-6), ALPHABET)
+    read = ReadConfig(fusion=fusion)
+    found = [
+        weigh_track(Posteriors("t", (array,) * 5, ALPHABET), one, BRAZIL)[1].raw
+        for one in (read, read.model_copy(update={"common_characters": False}))
+    ]
+    assert found == pytest.approx([1.0, 1.0], abs=1e-3)
+
+
+def test_raw_values_follow_bayes_rule() -> None:
+    rare = np.exp(COMMON * commonness(["ABC1V23"], BRAZIL)[0])
+    found, evidence = weigh_track(Posteriors("t", (two_ways(0.6),), ALPHABET), ReadConfig(), BRAZIL)
+    assert found.text == "ABC1D23"
+    assert evidence.raw == pytest.approx(0.4 / (0.4 + 0.6 * rare), abs=1e-3)
+    assert found.runners_up[0] == ("ABC1V23", pytest.approx(0.6 * rare / (0.4 + 0.6 * rare), abs=1e-3))
+
+
+def test_the_mass_of_weighed_texts_is_their_sum() -> None:
+    array = normalised(np.random.default_rng(1).normal(size=(5, 4)))
+    totals = obeying(by_brute_force(array, "0AB")[0], formats_of("XX", "X"))
+    for power in (0.0, 0.5, 1.0):
+        wanted = sum(prob * share(text) ** power for text, prob in totals.items())
+        assert frame_masses([array], formats_of("XX", "X"), "0AB", power)["f"] == pytest.approx([wanted])
+
+
+def test_only_formats_that_weigh_characters_ask_for_another_calibration() -> None:
+    read = ReadConfig()
+    off = read.model_copy(update={"common_characters": False})
+    assert method_name(read, BRAZIL) == method_name(off, BRAZIL).replace("/0.5", "/0.5/common")
+    assert method_name(read, BRAZIL[:1]) == method_name(off, BRAZIL[:1])
+    greedy = read.model_copy(update={"decoder": "greedy"})
+    assert "common" not in method_name(greedy, BRAZIL)
+
+
+def test_a_new_calibration_keeps_what_it_was_fitted_with_readable(tmp_path: Path) -> None:
+    own, path = load_formats(["brazilian", "mercosur"]), tmp_path / "model.safetensors"
+    config = load_config(["phase1", "cpu"], ["input.width=64", "model.hidden=8"])
+    checkpoint.save(path, build_recogniser(config), config, {})
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("templates: [LLDD]\n")
+    mercosur = tmp_path / "mercosur.yaml"
+    mercosur.write_text("templates: [LLLDLDD]\ncommon: {1: {A: 0.5}}\n")
+    names = ["brazilian", str(mercosur), str(mine)]
+    read = config.read.model_copy(update={"formats": tuple(names)}).model_dump(mode="json")
+    checkpoint.recalibrate(path, {}, read, load_formats(names), path)
+    found = checkpoint.load(path)
+    # Its own formats travel with it, with the file's priors; another one stays where it is.
+    assert found.config.read.formats == ("brazilian", "mercosur", str(mine))
+    assert [one.name for one in found.formats] == [one.name for one in own]
+    assert found.formats[1].common == {1: {"A": 0.5}} and not found.formats[0].common

@@ -16,7 +16,7 @@ from lpr.report.metrics import auroc
 from lpr.types import ALPHABET, InputError, Posteriors, UsageError
 
 READ = ReadConfig(fusion="sequence")
-METHOD = method_name(READ)
+METHOD = method_name(READ, BRAZIL)
 
 
 def made(n: int, seed: int = 0, weight: float = 1.5) -> tuple[list[Evidence], list[bool]]:
@@ -153,9 +153,9 @@ def test_calibrate_rewrites_the_checkpoint_and_keeps_its_weights(tmp_path, capsy
     rng = np.random.default_rng(0)
     with writing(tmp_path / "p.npz", Reader(path, device="cpu").decoder, ALPHABET) as kept:
         for number in range(80):
-            arrays = tuple(posteriors_of("ABC1D23", rng, peak=rng.uniform(3, 9)) for _ in range(2))
+            arrays = tuple(posteriors_of("ABC1K23", rng, peak=rng.uniform(3, 9)) for _ in range(2))
             kept.add(Posteriors(f"t{number}", arrays), ())
-    lines = ["track_id,text", *(f"t{n},ABC1D23" for n in range(81))]
+    lines = ["track_id,text", *(f"t{n},ABC1K23" for n in range(81))]
     (tmp_path / "truth.csv").write_text("\n".join(lines))
     words = ["--checkpoint", str(path), "--tracks", str(tmp_path / "p.npz"), "--truth", str(tmp_path / "truth.csv")]
     assert calibrate.main([*words, "--set", "read.fusion=log_prob_sum"]) == 0
@@ -164,7 +164,9 @@ def test_calibrate_rewrites_the_checkpoint_and_keeps_its_weights(tmp_path, capsy
     after = checkpoint.load(path)
     assert after.hash == model_hash and after.split == HeldOut(frozenset({"ABC1D29"}), frozenset({"ABC1D28"}))
     assert after.config.read.fusion == "log_prob_sum"
-    assert after.calibration["method"] == "constrained/log_prob_sum/3 views" and after.calibration["tracks"] == 80
+    assert (
+        after.calibration["method"] == "constrained/log_prob_sum/common/3 views" and after.calibration["tracks"] == 80
+    )
     with pytest.raises(InputError, match="name them with --truth"):
         calibrate.main(words[:4])
     # A copy leaves the checkpoint alone; what fits worse than the calibration of before is not written.

@@ -159,7 +159,8 @@ def test_raw_confidence_is_the_probability_of_the_text_under_the_mean_of_logs():
     mean = np.mean(posteriors.log_probs, axis=0, dtype=np.float64)
     mean -= np.log(np.exp(mean).sum(axis=1, keepdims=True))
     for decoder in ("constrained", "greedy"):
-        prediction = decode_track(posteriors, ReadConfig(decoder=decoder, fusion="log_prob_sum"), BRAZIL, None)
+        read = ReadConfig(decoder=decoder, fusion="log_prob_sum", common_characters=False)
+        prediction = decode_track(posteriors, read, BRAZIL, None)
         wanted = np.exp(text_log_prob(mean, prediction.text, ALPHABET))
         assert prediction.confidence == pytest.approx(wanted, rel=1e-4)
 
@@ -219,10 +220,11 @@ def test_votes_are_over_the_frames_own_readings():
 def test_a_calibration_is_used_for_its_own_method_only():
     posteriors = track(peak=7.0)
     raw = decode_track(posteriors, SUM, BRAZIL, None)
-    fitting = Calibration(0.7, 0.4, method_name(SUM))
+    fitting = Calibration(0.7, 0.4, method_name(SUM, BRAZIL))
     used = decode_track(posteriors, SUM, BRAZIL, fitting)
     assert used.text == raw.text and used.confidence == pytest.approx(fitting.apply(Evidence(raw.confidence)))
-    other = decode_track(posteriors, SUM, BRAZIL, Calibration(0.7, 0.4, method_name(ReadConfig(fusion="max_score"))))
+    curve = Calibration(0.7, 0.4, method_name(ReadConfig(fusion="max_score"), BRAZIL))
+    other = decode_track(posteriors, SUM, BRAZIL, curve)
     assert other.confidence == raw.confidence
 
 

@@ -17,6 +17,7 @@ from lpr.decode.confidence import Calibration, method_name
 from lpr.decode.decode import UNLIKE
 from lpr.decode.records import audit_record, to_record
 from lpr.decode.review import corrections, pseudo_labels, reason, review_row, track_path, write_review
+from lpr.formats import load_formats
 from lpr.report.drift import drift
 from lpr.report.outcomes import read_truth
 from lpr.types import InputError, Prediction, Problem, Reading, UsageError
@@ -117,7 +118,8 @@ def test_infer_writes_the_queue_and_the_labels_and_refuses_a_test_set(folder, tm
     checkpoint.save(tmp_path / "m.safetensors", build_recogniser(config), config, {})
     read = config.read.model_dump(mode="json")
     path = tmp_path / "m.safetensors"
-    checkpoint.recalibrate(path, Calibration(method=method_name(config.read)).to_dict(), read, (), path)
+    method = method_name(config.read, load_formats(config.read.formats))
+    checkpoint.recalibrate(path, Calibration(method=method).to_dict(), read, (), path)
     words = ["--tracks", str(folder), "--checkpoint", str(tmp_path / "m.safetensors"), "--out", str(tmp_path / "out")]
     words += ["--pictures", "0", "--device", "cpu", "--pseudo-labels", "0.9"]
     assert infer.main(words) == 0

@@ -15,7 +15,8 @@ from lpr.decode.stored import Decoder
 from lpr.formats import load_formats
 from lpr.types import Posteriors
 
-CURVE = Calibration(0.5, 0.5, method_name(ReadConfig()), formats=("brazilian", "mercosur"))
+NAMES = ("brazilian", "mercosur")
+CURVE = Calibration(0.5, 0.5, method_name(ReadConfig(), load_formats(NAMES)), formats=NAMES)
 
 
 def track(seed: int, frames: int = 3) -> Posteriors:

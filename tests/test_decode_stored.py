@@ -16,7 +16,8 @@ from lpr.decode.records import read_predictions
 from lpr.decode.stored import Decoder, StoredPosteriors, writing
 from lpr.types import ALPHABET, InputError, Posteriors, Problem
 
-DECODER = Decoder(Config(), BRAZIL, Calibration(0.7, 0.4, method_name(Config().read)), "ab" * 32, "model.safetensors")
+CURVE = Calibration(0.7, 0.4, method_name(Config().read, BRAZIL))
+DECODER = Decoder(Config(), BRAZIL, CURVE, "ab" * 32, "model.safetensors")
 
 
 def tracks() -> list[tuple[Posteriors, tuple[Problem, ...]]]:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from lpr.evaluate import main
+from lpr.report.compare import sign_test
 from lpr.types import InputError, UsageError
 
 TEXTS = {"track_00001": "ABC1234", "track_00002": "XYZ1D23", "track_00003": "AAA0A00"}
@@ -165,6 +166,7 @@ def test_two_readings_are_compared_track_by_track(data: Path, capsys: pytest.Cap
     (row,) = rows
     assert (row["tracks"], row["won"], row["lost"]) == ("3", "1", "2")
     assert float(row["gain"]) == pytest.approx(-1 / 3, abs=1e-5)
+    assert float(row["p"]) == 1.0
     assert float(row["gain_low"]) < float(row["gain"]) < float(row["gain_high"])
     assert float(row["exact"]) == pytest.approx(1 / 3, abs=1e-5)
     assert float(row["against"]) == pytest.approx(2 / 3, abs=1e-5)
@@ -173,6 +175,27 @@ def test_two_readings_are_compared_track_by_track(data: Path, capsys: pytest.Cap
     here, there = alone.split("Read by the other alone</h2>")
     assert "<b>track_00001</b>" in here and "<b>track_00002</b>" not in here
     assert "<b>track_00002</b>" in there and "<b>track_00003</b>" in there
+    # Without a comparison an earlier one's table does not stay.
+    main([str(data / "predictions.jsonl"), "--truth", str(data / "tracks"), "--out", str(data / "report")])
+    assert not (data / "report" / "comparison.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("won", "lost", "p"), [(0, 0, 1.0), (1, 0, 1.0), (4, 0, 0.125), (0, 5, 0.0625), (9, 2, 0.06543)]
+)
+def test_the_sign_test_is_exact(won: int, lost: int, p: float) -> None:
+    assert sign_test(won, lost) == pytest.approx(p, abs=1e-5) == sign_test(lost, won)
+
+
+def test_what_is_wrong_with_the_other_reading_names_it(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = data / "other.jsonl"
+    words = [str(data / "predictions.jsonl"), "--truth", str(data / "truth.csv"), "--against", str(other)]
+    other.write_text(record("elsewhere", "ABC1234", 0.6) + "\n")
+    with pytest.raises(InputError, match=r"other\.jsonl"):
+        main(words)
+    other.write_text("\n".join(record(name, "ABC1234", 0.6) for name in ("track_00001", "elsewhere")) + "\n")
+    main(words)
+    assert "elsewhere" in capsys.readouterr().err
 
 
 def test_a_comparison_is_parted_where_there_are_several_kinds(data: Path) -> None:

@@ -166,7 +166,7 @@ def usable(calibration: Calibration | None, read: ReadConfig, formats: Sequence[
     For formats that it never saw its curve is the nearest there is, but not its thresholds: plates of another kind may
     all lie below them.
     """
-    if calibration is None or not serves(calibration, read):
+    if calibration is None or not serves(calibration, read, formats):
         return None
     if covers(calibration, formats):
         return calibration
@@ -181,9 +181,15 @@ def calibrated(evidence: Evidence, read: ReadConfig, calibration: Calibration | 
     return found if calibration.is_plate(evidence) else min(found, NOT_A_PLATE)
 
 
-def serves(calibration: Calibration, read: ReadConfig) -> bool:
-    """Whether a calibration was fitted for this way to read."""
-    return calibration.method in ("", method_name(read))
+def serves(calibration: Calibration, read: ReadConfig, formats: Sequence[PlateFormat]) -> bool:
+    """Whether a calibration was fitted for this way to read.
+
+    Where no format weighs characters it does not matter whether those did that it was fitted with.
+    """
+    method = calibration.method
+    if not any(one.common for one in formats):
+        method = method.replace("/common", "")
+    return method in ("", method_name(read, formats))
 
 
 def covers(calibration: Calibration, formats: Sequence[PlateFormat]) -> bool:
@@ -254,8 +260,7 @@ def _rank(
         (found,) = n_best_tracks(
             [evidence], formats, alphabet, count, weights=[weights], priors=read.format_priors, common=common
         )
-        # With priors, a plate counts by its prior over the mean prior of what the track spells (Bayes' rule).
-        factor = _prior_factor(masses, formats) if read.format_priors else 1.0
+        factor = _prior_factor(evidence, weights, alphabet, read, formats, masses)
         return tuple((text, min(1.0, factor * float(np.exp(log_prob)))) for text, log_prob in found.texts)
     if read.decoder == "greedy":
         texts = {greedy(array, alphabet).text for array in evidence}
@@ -271,13 +276,27 @@ def _rank(
     return tuple(ranked[:count])
 
 
-def _prior_factor(masses: Mapping[str, float], formats: Sequence[PlateFormat]) -> float:
-    """The largest prior over the mean prior, weighed by the formats' masses; 1 where the track spells none."""
+def _prior_factor(
+    evidence: Sequence[NDArray[np.float64]],
+    weights: Sequence[float],
+    alphabet: str,
+    read: ReadConfig,
+    formats: Sequence[PlateFormat],
+    masses: Mapping[str, float],
+) -> float:
+    """The largest prior of a plate over the mean prior of what the track spells, by which Bayes' rule divides.
+
+    Priors are those of formats (`read.format_priors`) and of characters (`read.common_characters`); without either, and
+    where the track spells no plate, 1.
+    """
     total = sum(masses.values())
-    if not total > 0:
+    common = [one for one in formats if one.common] if read.common_characters else []
+    if not total > 0 or not (common or read.format_priors):
         return 1.0
-    mean = sum(one.prior * masses[one.name] for one in formats) / total
-    return max(one.prior for one in formats) / mean
+    weighed = {**masses, **fused_masses(frame_masses(evidence, common, alphabet, COMMON), weights)}
+    priors = {one.name: one.prior if read.format_priors else 1.0 for one in formats}
+    mean = sum(priors[name] * mass for name, mass in weighed.items()) / total
+    return max(priors.values()) / mean if mean > 0 else 1.0
 
 
 def _shares(

@@ -10,17 +10,20 @@ from numpy.typing import NDArray
 from ..formats import PlateFormat
 from .bounds import Floats
 from .nbest import lifted, padded
-from .trie import build_trie
+from .trie import build_trie, trie_of, weighed_spellings
 
 
 def frame_masses(
-    arrays: Sequence[Floats], formats: Sequence[PlateFormat], alphabet: str
+    arrays: Sequence[Floats], formats: Sequence[PlateFormat], alphabet: str, common: float = 0.0
 ) -> dict[str, NDArray[np.float64]]:
-    """Per format the share of each frame's probability that obeys it, (F,) in [0, 1]; arrays are cleaned, (T, C)."""
+    """Per format the share of each frame's probability that obeys it, (F,) in [0, 1]; arrays are cleaned, (T, C).
+
+    `common`: a text's share counts by this power of how common its characters are, see `trie.weighed_spellings`.
+    """
     if not arrays:
         return {plate_format.name: np.zeros(0) for plate_format in formats}
     prob = padded([lifted(array) if len(arrays) > 1 else array for array in arrays], max(map(len, arrays)))
-    return {one.name: _masses(prob, one, alphabet) for one in formats}
+    return {one.name: _masses(prob, one, alphabet, common) for one in formats}
 
 
 def fused_masses(masses: Mapping[str, NDArray[np.float64]], weights: Sequence[float]) -> dict[str, float]:
@@ -39,9 +42,12 @@ def fused_masses(masses: Mapping[str, NDArray[np.float64]], weights: Sequence[fl
     return {name: float(np.exp(np.sort(log).sum())) for name, log in logs.items()}
 
 
-def _masses(prob: Floats, plate_format: PlateFormat, alphabet: str) -> NDArray[np.float64]:
+def _masses(prob: Floats, plate_format: PlateFormat, alphabet: str, common: float) -> NDArray[np.float64]:
     """(T, N, C) probabilities -> (N,): forward over the CTC topology of the format's trie, as in `constrained`."""
-    trie = build_trie([plate_format], alphabet)
+    build_trie([plate_format], alphabet)  # refuses a format that the alphabet cannot spell
+    found, logs = weighed_spellings([plate_format], common=common)
+    trie = trie_of(found, alphabet)
+    counts = np.exp([max((logs[k] for k in ends), default=-np.inf) for ends in trie.ends])  # 0 where no text ends
     steps, batch, classes = prob.shape
     on = np.zeros((batch, len(trie.parent), classes))  # paths that stand on a node's character
     after = np.zeros((batch, len(trie.parent)))  # ... on the blanks after it; the root's are those before all
@@ -55,5 +61,5 @@ def _masses(prob: Floats, plate_format: PlateFormat, alphabet: str) -> NDArray[n
         on *= trie.mask
         on *= prob[t, :, None]
         after = leave * prob[t, :, :1]
-    result: NDArray[np.float64] = np.minimum((after + on.sum(axis=2))[:, trie.final].sum(axis=1), 1.0)
+    result: NDArray[np.float64] = np.minimum((after + on.sum(axis=2)) @ counts, 1.0)
     return result

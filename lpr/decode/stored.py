@@ -55,7 +55,7 @@ class Decoder:
         is one.
         """
         known = self.calibration if not self.borrowed else None
-        return known is not None and serves(known, self.config.read) and covers(known, self.formats)
+        return known is not None and serves(known, self.config.read, self.formats) and covers(known, self.formats)
 
     @property
     def uncalibrated(self) -> str:

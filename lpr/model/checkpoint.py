@@ -25,7 +25,7 @@ from .. import __version__
 from ..config import Config, stored_config
 from ..data.splits import HeldOut
 from ..files import write_bytes
-from ..formats import PlateFormat, load_formats, read_common
+from ..formats import PlateFormat, load_formats, name_of, read_common
 from ..types import InputError
 from .recogniser import AUXILIARY, GROWN, Recogniser, build_recogniser
 
@@ -91,13 +91,17 @@ def recalibrate(
     path: Path, calibration: Mapping[str, Any], read: Mapping[str, Any], formats: Sequence[PlateFormat], target: Path
 ) -> None:
     """Write to `target`, which may be `path`, a checkpoint with another calibration, and the `read` settings and
-    `formats` that it was fitted with; the weights are those of `path`, and so are the formats' names.
+    `formats` that it was fitted with; the weights are those of `path`.
+
+    Its own formats, whose templates are the same, are taken over with their priors; others stay where they were given.
     """
     tensors, metadata = _read(path)
-    metadata["calibration"] = dict(calibration)
-    metadata["config"] = {**metadata["config"], "read": dict(read)}
     anew = {one.name: one.to_dict() for one in formats}
-    metadata["formats"] = [anew.get(values["name"], values) for values in metadata["formats"]]
+    own = {v["name"] for v in metadata["formats"] if anew.get(v["name"], v)["templates"] == v["templates"]}
+    named = [name_of(given) if name_of(given) in own else given for given in read.get("formats", ())]
+    metadata["calibration"] = dict(calibration)
+    metadata["config"] = {**metadata["config"], "read": {**read, **({"formats": named} if named else {})}}
+    metadata["formats"] = [anew.get(v["name"], v) if v["name"] in own else v for v in metadata["formats"]]
     _write(target, tensors, metadata)
 
 

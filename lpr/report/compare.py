@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import comb
 
 from .metrics import mean, wilson
 from .outcomes import Outcome
@@ -16,20 +17,21 @@ _COLUMNS = (
     Column("against", "the other's", "percent"),
     Column("won", "read here alone", "count"),
     Column("lost", "read there alone", "count"),
+    Column("p", "p", "number", "how often chance alone parts the tracks that one reads alone so unevenly"),
 )
-_NOTE = "Where the interval of the gain holds 0, chance may explain it. A track that one has not read is wrong there."
+_NOTE = "p: exact sign test (McNemar). Of few such tracks the interval is too narrow. What was not read is wrong."
 
 
 def comparison_table(outcomes: Sequence[Outcome], others: Sequence[Outcome]) -> Table:
     """Gain of `outcomes` over `others`, which are of the same tracks in the same order; at least one."""
     pairs = list(zip(outcomes, others, strict=True))
     groups = {"all tracks": pairs}
-    for name in (lambda o: f"scenario {o.track.scenario}" if o.track.scenario else "", lambda o: o.format):
+    for name in (lambda o: f"scenario {o.track.scenario or 'unknown'}", lambda o: o.format):
         parts: dict[str, list[tuple[Outcome, Outcome]]] = {}
         for pair in pairs:
             parts.setdefault(name(pair[0]), []).append(pair)
         if len(parts) > 1:
-            groups |= {key or "unknown": parts[key] for key in sorted(parts)}
+            groups |= {key: parts[key] for key in sorted(parts)}
     return Table(
         "comparison", "Against the other reading", _COLUMNS, tuple(_row(*item) for item in groups.items()), _NOTE
     )
@@ -45,4 +47,12 @@ def _row(group: str, pairs: Sequence[tuple[Outcome, Outcome]]) -> tuple[Cell, ..
     here, there = ([bool(pair[k].right) for pair in pairs] for k in (0, 1))
     won, lost = (sum(a and not b for a, b in zip(*both, strict=True)) for both in ((here, there), (there, here)))
     gain = mean([float(a) - float(b) for a, b in zip(here, there, strict=True)], (-1, 1))
-    return (group, len(pairs), gain, wilson(sum(here), len(here)), wilson(sum(there), len(there)), won, lost)
+    shares = wilson(sum(here), len(here)), wilson(sum(there), len(there))
+    return (group, len(pairs), gain, *shares, won, lost, sign_test(won, lost))
+
+
+def sign_test(won: int, lost: int) -> float:
+    """P of at least so uneven a division where each of the tracks falls on either side by chance; two-sided, exact."""
+    count = won + lost
+    tail = sum(comb(count, k) for k in range(max(won, lost), count + 1))
+    return min(1.0, float(2 * tail / 2**count))

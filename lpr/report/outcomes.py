@@ -218,18 +218,22 @@ def _cells(line: str, where: str, delimiter: str) -> list[str]:
         raise InputError(f"is not valid CSV: {error}", where=where, fix="mend the quotes") from error
 
 
-def match(truth: Iterable[Track], predictions: Sequence[Prediction]) -> tuple[list[Outcome], list[Problem]]:
+def match(
+    truth: Iterable[Track], predictions: Sequence[Prediction], where: Path | None = None
+) -> tuple[list[Outcome], list[Problem]]:
     """One Outcome for each track of the truth, in its order; what has no counterpart becomes a Problem.
 
     A track without prediction stays, as wrong. A prediction without truth cannot be judged. InputError on a
-    track that was predicted twice or a confidence outside [0, 1].
+    track that was predicted twice or a confidence outside [0, 1]; `where` it names as the file of the predictions.
     """
     by_id: dict[str, Prediction] = {}
     for prediction in predictions:
         if prediction.track_id in by_id:
-            raise InputError(f"track {prediction.track_id} is predicted twice", fix="keep one line for each track")
+            twice = f"track {prediction.track_id} is predicted twice"
+            raise InputError(twice, where=where, fix="keep one line for each track")
         if not 0 <= prediction.confidence <= 1:
-            raise InputError(f"confidence {prediction.confidence} is outside [0, 1]", where=prediction.track_id)
+            outside = f"confidence {prediction.confidence} of {prediction.track_id} is outside [0, 1]"
+            raise InputError(outside, where=where)
         by_id[prediction.track_id] = prediction
     outcomes, problems = [], []
     for track in truth:
@@ -241,6 +245,7 @@ def match(truth: Iterable[Track], predictions: Sequence[Prediction]) -> tuple[li
         raise InputError(
             f"no track of the truth is among the {len(by_id)} predicted ones: {outcomes[0].track.id} is not, nor is "
             f"{next(iter(by_id))} known",
+            where=where,
             fix="name the truth of the tracks that were read",
         )
     if by_id:

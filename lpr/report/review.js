@@ -1,9 +1,10 @@
-// Corrections stay in the browser until they are saved, and survive a reload of the page.
+// Corrections stay in the browser until they are saved, and survive a reload where it has a storage.
 const { columns, rows } = JSON.parse(document.getElementById("rows").textContent);
 const key = "lpr review " + location.pathname + " " + document.body.dataset.made;
-const corrections = JSON.parse(localStorage.getItem(key) || "{}");
+let corrections = {};
+try { corrections = JSON.parse(localStorage.getItem(key)) || {}; } catch { /* no storage: they live with the page */ }
 const said = document.getElementById("said");
-let unsaved = false;
+let unsaved = Object.keys(corrections).length > 0;
 
 function show() {
   for (const article of document.querySelectorAll("article")) {
@@ -20,7 +21,7 @@ function correct(article, text) {
   if (value) corrections[article.dataset.row] = value;
   else delete corrections[article.dataset.row];
   unsaved = true;
-  try { localStorage.setItem(key, JSON.stringify(corrections)); } catch { /* no storage: they live with the page */ }
+  try { localStorage.setItem(key, JSON.stringify(corrections)); } catch { /* as above */ }
   show();
 }
 

@@ -5,9 +5,9 @@ It is one file without an address outside it. What is entered is saved as a revi
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
 
@@ -48,7 +48,7 @@ def _page(rows: Sequence[Row], cards: Sequence[str]) -> str:
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Plates to look at</title>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<style>\n{page}{styles}</style></head>\n"
-        f'<body data-made="{datetime.now(UTC).isoformat()}"><h1>{len(rows)} plates to look at</h1>\n'
+        f'<body data-made="{hashlib.sha256(data.encode()).hexdigest()[:12]}"><h1>{len(rows)} plates to look at</h1>\n'
         f'<p class="note">The least sure reading first.{more} Choose a candidate or write what you read, leave empty '
         "what nobody can read, and save: <code>lpr.train --data review.csv</code> and <code>lpr.evaluate --truth "
         "review.csv</code> take the lines that have a correction.</p>\n"

@@ -56,7 +56,7 @@ def finish(
         # A format that was trained on, but of which none is held out, has a curve that never saw it.
         unseen = [one.name for one in formats if _shown(one, split.train) and not _shown(one, split.calibrate)]
         names = [one.name for one in formats if one.name not in unseen]
-        calibration = fit(evidence, right, method_name(config.read), names, ranks)
+        calibration = fit(evidence, right, method_name(config.read, formats), names, ranks)
         figures = {**figures, "calibrate": {"tracks": scores.tracks, **scores.shares()}}
         extra["calibration"] = calibration.to_dict()
     extra["figures"] = figures

@@ -19,8 +19,8 @@ _ITERATIONS = 5
 _ADAMW_RMS = 0.2
 #: What has fewer rows or columns has few directions to turn: squeezed channels, depthwise kernels, colours.
 _SMALLEST = 24
-#: First part of the names of what gives the outputs, whose rows are characters.
-_OUTPUTS = ("classifier", "slot_head")
+#: First part of the names of what gives the outputs: rows are characters, or pixels.
+_OUTPUTS = ("classifier", "slot_head", "sr_head")
 
 
 class Muon(torch.optim.AdamW):
