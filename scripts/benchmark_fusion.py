@@ -6,7 +6,7 @@ python scripts/benchmark_fusion.py --frames                               # by n
 
 Each table moves the frames' posteriors against each other: by -k to k steps, drawn for each frame, with blanks for what
 is missing. All are of frames read on their own; a last row has those of a network that lets frames look at each other
-(model.temporal). tests/data/fusion.npz was made with the weights of commit c99c020 (hash 642b8ed10e86) by
+(model.temporal). tests/data/fusion.npz was made with the weights of commit 27741bf (hash 6f88fc4d7636) by
 
 python -m lpr.synth --out data/fusion --tracks 1000 --hardness hard --seed 2026 --split test
 python -m lpr.infer --tracks data/fusion --out OUT --checkpoint lpr/weights/brazil.safetensors --save-posteriors
