@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from lpr.data.scan import scan
-from lpr.formats import PlateFormat, known_formats, load_format
+from lpr.formats import known_formats, load_format
 from lpr.plates import fonts, jobs
 from lpr.plates.draw import draw_plate, draw_plate_parameters, size_of, variant_of
 from lpr.plates.fonts import PACKAGES, check_faces, packaged_faces
@@ -44,12 +44,6 @@ def test_the_scanner_reads_what_is_written(tmp_path: Path, name: str) -> None:
         assert track.layout == name
         assert track.id.split("_")[0] == track.text
         assert cv2.imread(str(track.frames[0].path)).std() > 1
-
-
-def test_groups_that_hold_every_character_leave_none_to_draw_besides() -> None:
-    plate = PlateFormat("f", ("AD", "LDD"), "f", common={1: {"ABCDEFGHIJKLMNOPQRSTUVWXYZ": 0.6}})
-    rng = np.random.default_rng(0)
-    assert all(plate.matches(sample_text(rng, plate)) for _ in range(40))
 
 
 def test_letters_of_any_state_are_alike_and_those_of_the_series_are_not(tmp_path: Path) -> None:

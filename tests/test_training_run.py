@@ -65,7 +65,7 @@ def test_run_directory_is_complete(straight: Path, data: Path) -> None:
     split = json.loads((straight / "split.json").read_text())
     best = checkpoint.load(straight)
     assert best.split == HeldOut.from_dict(split)
-    assert best.calibration is not None and best.calibration["method"] == "constrained/sequence/0.5/3 views"
+    assert best.calibration is not None and best.calibration["method"] == "constrained/sequence/0.5/common/3 views"
     held_out = len(split["select"]) + len(split["calibrate"])
     predictions = read_predictions(straight / "val_predictions.jsonl")
     assert len(predictions) == held_out == 4

@@ -113,8 +113,6 @@ def _character(rng: np.random.Generator, characters: str, favoured: Mapping[str,
         if draw < 0:
             return group[int(rng.integers(len(group)))]
         rest = "".join(c for c in rest if c not in group)
-    # Groups that hold every character leave none to share the rest.
-    rest = rest or characters
     return rest[int(rng.integers(len(rest)))]
 
 
