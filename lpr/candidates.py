@@ -202,7 +202,6 @@ def _finder(
     priors = read.format_priors and free
     read = read.model_copy(update={"decoder": "constrained", "fusion": fusion, "format_priors": priors})
     calibration = usable(source.decoder.calibration, read, formats)
-
     common = common_power(read) if free else 0.0
 
     def find(posteriors: Posteriors) -> dict[str, Any]:

@@ -61,5 +61,5 @@ def _masses(prob: Floats, plate_format: PlateFormat, alphabet: str, common: floa
         on *= trie.mask
         on *= prob[t, :, None]
         after = leave * prob[t, :, :1]
-    result: NDArray[np.float64] = np.minimum((after + on.sum(axis=2)) @ counts, 1.0)
+    result: NDArray[np.float64] = np.minimum(((after + on.sum(axis=2)) * counts).sum(axis=1), 1.0)
     return result
