@@ -35,6 +35,9 @@ weighs them by their priors, but not where --registry or --pattern choose the te
 #: Plates of a register, or that match a pattern, less likely than this together: it is likely none of them.
 UNLIKELY = 1e-3
 
+#: What is said of a track that shows a plate, but none of a register or of a pattern.
+NONE_LIKELY = "none of these is likely"
+
 COLUMNS = ("track_id", "rank", "text", "prob", "share", "format", "char_probs", "line", "problems")
 
 
@@ -66,6 +69,7 @@ def main(argv: Sequence[str]) -> int:
     if not 1 <= args.top <= 1000:
         raise UsageError(f"--top {args.top} is not between 1 and 1000")
 
+    from .decode.decode import UNLIKE
     from .files import writable_folder, write_text
     from .source import open_source
 
@@ -91,17 +95,22 @@ def main(argv: Sequence[str]) -> int:
     out = writable_folder(args.out)
     records: list[dict[str, Any]] = []
     unlike: list[str] = []
+    unlikely: list[str] = []
     problems = list(source.problems)
     for posteriors, wrong in track_progress(source.stream, "ranking", len(source.ids)):
         problems += wrong
         record = find(posteriors)
-        if record["problems"]:
+        if any(UNLIKE in problem for problem in record["problems"]):
             unlike.append(record["track_id"])
+        elif any(NONE_LIKELY in problem for problem in record["problems"]):
+            unlikely.append(record["track_id"])
         record["problems"] += [str(problem) for problem in wrong]
         records.append(record)
     show_problems(problems)
     if unlike:
         say(f"{len(unlike)} of {len(records)} tracks do not look like a plate, such as {unlike[0]}")
+    if unlikely:
+        say(f"{len(unlikely)} of {len(records)} tracks: {NONE_LIKELY}, such as {unlikely[0]}")
 
     lines = [json.dumps({**record, "audit": audit}, ensure_ascii=False) for record in records]
     write_text(out / "candidates.jsonl", "\n".join(lines) + "\n")
@@ -254,7 +263,7 @@ def _finder(
         if not plate:
             problems.append(str(unlike_problem(posteriors.track_id, formats)))
         elif total < UNLIKELY and (known is not None or pattern is not None):
-            problems.append(f"{posteriors.track_id}: none of these is likely, shares say only which is nearest")
+            problems.append(f"{posteriors.track_id}: {NONE_LIKELY}, shares say only which is nearest")
         return {"track_id": posteriors.track_id, "candidates": found, "format_probs": shares, "problems": problems}
 
     return find, replace(source.decoder, config=source.decoder.config.model_copy(update={"read": read}))

@@ -10,7 +10,8 @@ from decode_cases import BRAZIL, by_brute_force, normalised, obeying
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lpr.config import ReadConfig, load_config, stored_config
+from lpr import candidates
+from lpr.config import Config, ReadConfig, load_config, stored_config
 from lpr.decode.candidates import char_probs
 from lpr.decode.confidence import method_name
 from lpr.decode.constrained import best_paths
@@ -18,6 +19,7 @@ from lpr.decode.ctc import clean, text_log_prob
 from lpr.decode.decode import COMMON, weigh_track
 from lpr.decode.mass import frame_masses
 from lpr.decode.nbest import LOWEST_LOG_PROB, n_best_tracks
+from lpr.decode.stored import Decoder, writing
 from lpr.decode.trie import commonness, spellings, weighed_spellings
 from lpr.formats import PlateFormat, load_format, load_formats
 from lpr.model import checkpoint
@@ -210,3 +212,16 @@ def test_a_new_calibration_keeps_what_it_was_fitted_with_readable(tmp_path: Path
     assert found.config.read.formats == ("brazilian", "mercosur", str(mine))
     assert [one.name for one in found.formats] == [one.name for one in own]
     assert found.formats[1].common == {1: {"A": 0.5}} and not found.formats[0].common
+
+
+def test_a_clear_plate_that_a_pattern_excludes_is_another_one_and_not_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with writing(tmp_path / "posteriors.npz", Decoder(Config(), BRAZIL, None, "ab" * 32, "m"), ALPHABET) as kept:
+        kept.add(Posteriors("t", (two_ways(1 - 1e-6).astype(np.float32),) * 2), ())
+    words = ["--tracks", str(tmp_path / "posteriors.npz"), "--out", str(tmp_path / "out")]
+    assert candidates.main([*words, "--pattern", "Z*"]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "1 of 1 tracks: none of these is likely, such as t" in said and "look like a plate" not in said
+    assert candidates.main([*words, "--pattern", "A*"]) == 0
+    assert "is likely" not in capsys.readouterr().err
