@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from torch import nn
-from training_case import TINY, make_data
+from training_case import TINY, interrupt_before, make_data
 
 from lpr.config import load_config
 from lpr.model.recogniser import build_recogniser
@@ -103,14 +102,7 @@ def test_a_run_with_it_resumes_bit_equal(tmp_path: Path, monkeypatch: pytest.Mon
     config = load_config(["phase1", "cpu"], [*TINY, "model.hidden=32", "train.optimizer=muon"])
     assert isinstance(Trained.start(build_recogniser(config), config, None).optimizer, Muon)
     assert loop.train(config, data, tmp_path / "straight") == ""
-    original = loop._Loop.step
-
-    def step(self: Any, *args: Any) -> Any:
-        if self.position.step == 4:
-            self.stop._interrupted = True
-        return original(self, *args)
-
-    monkeypatch.setattr(loop._Loop, "step", step)
+    interrupt_before(monkeypatch, 4)
     assert loop.train(config, data, tmp_path / "run") == "interrupted"
     monkeypatch.undo()
     assert loop.train(config, data, tmp_path / "run", resume=True) == ""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from training_case import TINY, make_data
+from training_case import TINY, interrupt_before, make_data
 
 from lpr.config import Config, load_config
 from lpr.data.scan import scan
@@ -149,14 +148,7 @@ def test_run_with_average_and_teacher_resumes_bit_equal(
     config = _config("train.ema=0.9", "train.teacher_weight=0.5", "train.curriculum_steps=0")
     assert loop.train(config, data, tmp_path / "straight") == ""
     assert ", teacher " in capfd.readouterr().err
-    original = loop._Loop.step
-
-    def step(self: Any, *args: Any) -> Any:
-        if self.position.step == 4:
-            self.stop._interrupted = True
-        return original(self, *args)
-
-    monkeypatch.setattr(loop._Loop, "step", step)
+    interrupt_before(monkeypatch, 4)
     assert loop.train(config, data, tmp_path / "run") == "interrupted"
     monkeypatch.undo()
     torch.manual_seed(999)

@@ -8,13 +8,16 @@ import json
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import cv2
 import numpy as np
+import pytest
 import torch
 
 from lpr.formats import load_format
 from lpr.model import checkpoint
+from lpr.training import loop
 from lpr.training.state import read_state
 
 TRACKS = 16
@@ -42,6 +45,18 @@ def make_data(root: Path) -> Path:
                 suffix = "png" if scenario == "A" else "jpg"
                 cv2.imwrite(str(folder / f"{kind}-{index:03d}.{suffix}"), image)
     return root
+
+
+def interrupt_before(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Let a training stop, as by a signal, at the step after `number` of them."""
+    original = loop._Loop.step
+
+    def step(self: Any, *args: Any) -> Any:
+        if self.position.step == number:
+            self.stop._interrupted = True
+        return original(self, *args)
+
+    monkeypatch.setattr(loop._Loop, "step", step)
 
 
 def load_script(name: str) -> ModuleType:

@@ -15,7 +15,7 @@ from ..formats import PlateFormat, format_of
 from ..types import Reading
 from .ctc import clean
 from .greedy import reading_of_path
-from .trie import Trie, build_trie, fallback_text, trie_of, weighed_spellings
+from .trie import Trie, fallback_text, weighed_trie
 
 
 def best_path(
@@ -37,10 +37,7 @@ def best_paths(
     `common`: paths are chosen by their probability times this power of how common their text's characters are, see
     `trie.weighed_spellings`; `log_prob` is the probability alone.
     """
-    build_trie(formats, alphabet)  # refuses a format that the alphabet cannot spell
-    found, log_priors = weighed_spellings(formats, common=common)
-    trie = trie_of(found, alphabet)
-    bonus = np.array([max((log_priors[k] for k in ends), default=0.0) for ends in trie.ends])
+    trie, bonus = weighed_trie(formats, alphabet, common)
     safe = [clean(array, alphabet) for array in arrays]
     by_steps: dict[int, list[int]] = {}
     for index, array in enumerate(safe):

@@ -34,7 +34,7 @@ UNLIKE = "does not look like a plate of"
 BARE_FRAME = "shows no plate, other frames of the track do: it is left out"
 
 #: Power of how common a text's characters are, beside the mean of its frames' logs: 1 if all frames erred alike, 1 / F
-#: if each erred by itself. Of 0.3, 0.45, 0.7, 1 and 1.5 this read most of 600 `hard` tracks (tests/data/fusion.npz).
+#: if each erred by itself. Of 0.3, 0.45, 0.7, 1 and 1.5 this read most of 600 `hard` tracks (by hand).
 COMMON = 0.7
 
 #: Stands for a probability of 0 in logs.
@@ -260,7 +260,10 @@ def _rank(
         (found,) = n_best_tracks(
             [evidence], formats, alphabet, count, weights=[weights], priors=read.format_priors, common=common
         )
-        factor = _prior_factor(evidence, weights, alphabet, read, formats, masses)
+        weighed = masses
+        if weighing := [one for one in formats if one.common and common]:
+            weighed = {**masses, **fused_masses(frame_masses(evidence, weighing, alphabet, common), weights)}
+        factor = _prior_factor(masses, weighed, {f.name: f.prior if read.format_priors else 1.0 for f in formats})
         return tuple((text, min(1.0, factor * float(np.exp(log_prob)))) for text, log_prob in found.texts)
     if read.decoder == "greedy":
         texts = {greedy(array, alphabet).text for array in evidence}
@@ -276,27 +279,14 @@ def _rank(
     return tuple(ranked[:count])
 
 
-def _prior_factor(
-    evidence: Sequence[NDArray[np.float64]],
-    weights: Sequence[float],
-    alphabet: str,
-    read: ReadConfig,
-    formats: Sequence[PlateFormat],
-    masses: Mapping[str, float],
-) -> float:
+def _prior_factor(masses: Mapping[str, float], weighed: Mapping[str, float], priors: Mapping[str, float]) -> float:
     """The largest prior of a plate over the mean prior of what the track spells, by which Bayes' rule divides.
 
-    Priors are those of formats (`read.format_priors`) and of characters (`read.common_characters`); without either, and
-    where the track spells no plate, 1.
+    All by format: masses, the same with each text weighed by its characters, and the formats' own priors. 1 where the
+    track spells no plate.
     """
-    total = sum(masses.values())
-    common = [one for one in formats if one.common] if read.common_characters else []
-    if not total > 0 or not (common or read.format_priors):
-        return 1.0
-    weighed = {**masses, **fused_masses(frame_masses(evidence, common, alphabet, COMMON), weights)}
-    priors = {one.name: one.prior if read.format_priors else 1.0 for one in formats}
-    mean = sum(priors[name] * mass for name, mass in weighed.items()) / total
-    return max(priors.values()) / mean if mean > 0 else 1.0
+    total, mean = sum(masses.values()), sum(priors[name] * mass for name, mass in weighed.items())
+    return max(priors.values()) * total / mean if total > 0 and mean > 0 else 1.0
 
 
 def _shares(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ..formats import PlateFormat
 from .bounds import Floats
 from .nbest import lifted, padded
-from .trie import build_trie, trie_of, weighed_spellings
+from .trie import weighed_trie
 
 
 def frame_masses(
@@ -44,10 +44,8 @@ def fused_masses(masses: Mapping[str, NDArray[np.float64]], weights: Sequence[fl
 
 def _masses(prob: Floats, plate_format: PlateFormat, alphabet: str, common: float) -> NDArray[np.float64]:
     """(T, N, C) probabilities -> (N,): forward over the CTC topology of the format's trie, as in `constrained`."""
-    build_trie([plate_format], alphabet)  # refuses a format that the alphabet cannot spell
-    found, logs = weighed_spellings([plate_format], common=common)
-    trie = trie_of(found, alphabet)
-    counts = np.exp([max((logs[k] for k in ends), default=-np.inf) for ends in trie.ends])  # 0 where no text ends
+    trie, logs = weighed_trie([plate_format], alphabet, common)
+    counts = np.exp(logs)  # 0 where no text ends
     steps, batch, classes = prob.shape
     on = np.zeros((batch, len(trie.parent), classes))  # paths that stand on a node's character
     after = np.zeros((batch, len(trie.parent)))  # ... on the blanks after it; the root's are those before all

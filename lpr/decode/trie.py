@@ -67,6 +67,17 @@ def weighed_spellings(
     return tuple(found), tuple(found.values())
 
 
+def weighed_trie(formats: Sequence[PlateFormat], alphabet: str, common: float) -> tuple[Trie, NDArray[np.float64]]:
+    """`build_trie`, parted by how common characters are, and by node the log of `weighed_spellings`, (S,).
+
+    That is -inf where no template ends.
+    """
+    build_trie(formats, alphabet)  # refuses a format that the alphabet cannot spell
+    found, logs = weighed_spellings(formats, common=common)
+    trie = trie_of(found, alphabet)
+    return trie, np.array([max((logs[k] for k in ends), default=-np.inf) for ends in trie.ends])
+
+
 def commonness(texts: Sequence[str], formats: Sequence[PlateFormat]) -> list[float]:
     """The logs in `weighed_spellings` of some plates, by their characters alone; 0 for what obeys no format."""
     weighed = tuple(zip(*weighed_spellings(formats, common=1.0), strict=True))
