@@ -105,6 +105,13 @@ class DataConfig(Section):
         description="share of tracks shown in an epoch without a whole plate (cut, covered, blank), to "
         "spell nothing in; teaches what is no plate",
     )
+    merged: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of LR samples that show a picture merged from several frames of the track, as read.merged "
+        "makes them",
+    )
     strict: bool = Field(False, description="stop at the first problem")
     max_bad_labels: float = Field(0.05, ge=0, le=1, description="stop when a larger share of labels is unusable")
     workers: int = Field(1, ge=0, le=1024, description="loader processes; the samples do not depend on it")
@@ -210,6 +217,13 @@ class ReadConfig(Section):
         le=35,
         description="looks at a track: one of fewer frames is looked at again, each frame scaled, shifted or turned a "
         "little (test-time augmentation, at most 7 looks a frame), see model/inference.py; 1: every frame as it is",
+    )
+    merged: int = Field(
+        0,
+        ge=0,
+        le=5,
+        description="pictures made of all frames of a track, registered onto one of them and averaged, that are read "
+        "beside the frames, see data/merge.py; for networks trained with data.merged",
     )
     format_priors: bool = Field(
         False, description="weigh formats by the priors in their files; constrained, with log_prob_sum or sequence"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from typing import Any, Literal
 
@@ -18,13 +19,14 @@ from ..types import InputError, Problem, Track
 from .augment import Geometry, augment, degrade_hr, draw_geometry
 from .images import Image, has_two_rows, preprocess, read_image
 from .labels import encode_label
+from .merge import merge_frames
 from .sources import mix_shares
 from .spoil import spoil
 
 SampleKind = Literal["lr", "hr", "hr_degraded"]
 
 # First words of the seeds, so that geometry and photometry never draw the same numbers.
-_GEOMETRY, _PHOTOMETRY, _LR_ORDER, _HR_ORDER, _CLEAN, _MIX, _SPOIL = 1, 2, 3, 4, 5, 6, 7
+_GEOMETRY, _PHOTOMETRY, _LR_ORDER, _HR_ORDER, _CLEAN, _MIX, _SPOIL, _MERGE = 1, 2, 3, 4, 5, 6, 7, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +49,9 @@ class FrameDataset(Dataset[Any]):
     "look", what the samples of one look have in common; and
     "sr_target" uint8 (C, 2H, 2W) for a degraded HR sample of a model with a super-resolution head, the same HR crop
     under the same geometry. A frame that cannot be read gives its Problem instead, which `collate` puts aside.
-    A share `data.spoiled` of the tracks of an epoch is shown without a whole plate and with an empty target.
-    With `train` False nothing is augmented or spoiled. Raises InputError for a label outside the model's alphabet.
+    A share `data.spoiled` of the tracks of an epoch is shown without a whole plate and with an empty target; in place
+    of a share `data.merged` of the LR frames stands what is merged from them and others of their track.
+    With `train` False nothing is augmented, spoiled or merged. Raises InputError for a label outside the model's alphabet.
     """
 
     def __init__(self, tracks: Sequence[Track], config: Config, *, train: bool) -> None:
@@ -65,24 +68,48 @@ class FrameDataset(Dataset[Any]):
         return sum(len(track.lr) for track in self.tracks)
 
     def __getitem__(self, sample: Sample) -> dict[str, Any] | Problem:
-        track = self.tracks[sample.track]
+        spoiled = self._drawn(self.config.data.spoiled, _SPOIL, *sample.seed[:3])
         try:
-            image = read_image((track.lr if sample.kind == "lr" else track.hr)[sample.frame].path)
+            images = self._show(sample, spoiled)
         except InputError as error:
             return error.problem
+        if others := self._others(sample):
+            frames = [images["image"]]
+            for other in others:
+                # One that cannot be read is named when its own turn comes.
+                with suppress(InputError):
+                    frames.append(self._show(other, spoiled)["image"])
+            images["image"] = merge_frames(np.stack(frames), [0])[0]
         target = self.targets[sample.track]
-        share = self.config.data.spoiled if self.train else 0.0
-        if share and (rng := _generator(_SPOIL, *sample.seed[:3])).random() < share:
-            noise = _generator(_SPOIL, *sample.seed, sample.frame)
-            # Where plates of two rows are read, a plate cut into two rows is one.
-            image, target = spoil(image, rng, noise, rows=not self.config.input.two_rows_below), target[:0]
-        images = self._pictures(image, sample, self._strength(track))
         return {
             **{name: torch.from_numpy(array) for name, array in images.items()},
-            "target": target,
+            "target": target[:0] if spoiled else target,
             "track": sample.track,
             "look": (sample.kind, sample.seed),
         }
+
+    def _drawn(self, share: float, *words: int) -> bool:
+        """Whether what a share of the samples has befalls the one of these seed words."""
+        return self.train and share > 0 and bool(_generator(*words).random() < share)
+
+    def _others(self, sample: Sample) -> list[Sample]:
+        """The frames that are merged with a sample's own, at random; none for most samples."""
+        if sample.kind != "lr" or not self._drawn(self.config.data.merged, _MERGE, *sample.seed, sample.frame):
+            return []
+        rest = [frame for frame in range(len(self.tracks[sample.track].lr)) if frame != sample.frame]
+        rng = _generator(_MERGE, *sample.seed, sample.frame, 1)
+        count = int(rng.integers(1, len(rest) + 1)) if rest else 0
+        return [replace(sample, frame=frame) for frame in rng.permutation(rest)[:count].tolist()]
+
+    def _show(self, sample: Sample, spoiled: bool) -> dict[str, Image]:
+        """The pictures of one frame; InputError where it cannot be read."""
+        track = self.tracks[sample.track]
+        image = read_image((track.lr if sample.kind == "lr" else track.hr)[sample.frame].path)
+        if spoiled:
+            rng, noise = _generator(_SPOIL, *sample.seed[:3], 1), _generator(_SPOIL, *sample.seed, sample.frame)
+            # Where plates of two rows are read, a plate cut into two rows is one.
+            image = spoil(image, rng, noise, rows=not self.config.input.two_rows_below)
+        return self._pictures(image, sample, self._strength(track))
 
     def _strength(self, track: Track) -> StrengthName:
         augment = self.config.augment

@@ -1,0 +1,95 @@
+"""One picture made of several frames of a plate: each registered onto one of them, then their mean.
+
+Noise and a codec's blocks differ from frame to frame and cancel, and the frames sample the plate at different places,
+so that the mean shows strokes that no frame does. Multi-frame super-resolution knows this as shift-and-add (Elad and
+Hel-Or, 2001), here at the resolution of the network's input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from .images import Image
+
+#: Registration looks at pictures half as high and wide as the network's: about as fine as the frames themselves are.
+STEP = 2
+SMOOTH_PX = 0.5
+#: Frames that correlate less with the picture they were registered onto show something else, or were not found.
+LEAST_CORRELATION = 0.5
+_ROUNDS = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 20, 1e-3)
+
+Floats = NDArray[np.float32]
+
+
+def merge_frames(frames: Image, onto: Sequence[int]) -> Image:
+    """The mean of all frames, registered onto each of the frames `onto` in turn.
+
+    frames: uint8 (F, C, H, W) as `images.preprocess` gives them, F >= 1. Returns uint8 (len(onto), C, H, W). The light
+    of every frame is brought to that of the one registered onto. The motion is affine, found by enhanced correlation
+    (Evangelidis and Psarakis, 2008); a frame for which it is not found is left out. Every order of the other frames
+    gives the same picture.
+    """
+    grey = [_small(frame) for frame in frames]
+    level = [(float(frame.mean()), float(frame.std()) + 1e-3) for frame in frames]
+    merged = []
+    for target in onto:
+        mean, deviation = level[target]
+        layers = [frames[target].astype(np.float32)]
+        for at, frame in enumerate(frames):
+            motion = None if at == target else _motion(grey[target], grey[at])
+            if motion is not None:
+                gain = deviation / level[at][1]
+                layers.append(_moved(frame, motion) * np.float32(gain) + np.float32(mean - level[at][0] * gain))
+        # Sorted, because the order of additions changes the last bit.
+        total = np.sort(np.stack(layers), axis=0).sum(axis=0)
+        merged.append(np.clip(np.rint(total / len(layers)), 0, 255).astype(np.uint8))
+    return np.stack(merged) if merged else frames[:0]
+
+
+def places(frames: int, wanted: int) -> tuple[int, ...]:
+    """Which of F frames to register the others onto, the middle one first, then the last, then those between.
+
+    The last frames of an approaching car are the largest. No picture is made of a single frame.
+    """
+    if frames < 2:
+        return ()
+    order = dict.fromkeys([frames // 2, frames - 1, *range(frames)])
+    return tuple(order)[:wanted]
+
+
+def _small(frame: Image) -> Floats:
+    """(C, H, W) uint8 -> float32 (H / STEP, W / STEP): grey, smoothed, with mean 0 and deviation 1."""
+    size = (frame.shape[2] // STEP, frame.shape[1] // STEP)
+    grey = cv2.resize(frame.mean(axis=0, dtype=np.float32), size, interpolation=cv2.INTER_AREA)
+    grey = cv2.GaussianBlur(grey, (0, 0), SMOOTH_PX)
+    return np.asarray((grey - grey.mean()) / (grey.std() + 1e-3), np.float32)
+
+
+def _motion(target: Floats, other: Floats) -> Floats | None:
+    """The affine map (2, 3) from px of the network's input in `target` to those in `other`; None where none is found."""
+    start = np.eye(2, 3, dtype=np.float32)
+    try:
+        correlation, motion = cv2.findTransformECC(target, other, start, cv2.MOTION_AFFINE, _ROUNDS, None, 1)  # type: ignore[call-overload]
+    except cv2.error:  # it does not converge, or a picture is all of one grey
+        return None
+    if not correlation >= LEAST_CORRELATION:
+        return None
+    # Middle of pixel x of the small picture: STEP x + (STEP - 1) / 2 of the large one.
+    half = np.full(2, (STEP - 1) / 2, np.float32)
+    motion = np.asarray(motion, np.float32)
+    motion[:, 2] = STEP * motion[:, 2] + half - motion[:, :2] @ half
+    return motion
+
+
+def _moved(frame: Image, motion: Floats) -> Floats:
+    """(C, H, W) uint8 -> float32, laid over the frame that `motion` starts from."""
+    picture = np.ascontiguousarray(frame.transpose(1, 2, 0))
+    moved = cv2.warpAffine(
+        picture.astype(np.float32), motion, (frame.shape[2], frame.shape[1]),
+        flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE,
+    )  # fmt: skip
+    return np.asarray(moved.reshape(*picture.shape).transpose(2, 0, 1), np.float32)
