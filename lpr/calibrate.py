@@ -90,7 +90,7 @@ def main(argv: Sequence[str]) -> int:
             f"was not made by {' and '.join(args.checkpoint)}", where=args.tracks, fix="read the tracks with it again"
         )
     if stored:
-        stored.require_views(read.views)
+        stored.require_looks(read)
     for reader in ensemble.readers:
         if reader.checkpoint.config.split.train_on_all:
             say = "WARNING: {0} was trained on all plates of its data: if these are among them, it will be too sure"

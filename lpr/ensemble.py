@@ -57,7 +57,8 @@ class Ensemble:
             settings = [*_as_settings(recipe["read"], format), *settings]
         first = Reader(checkpoints[0], format=format, settings=settings, device=device)
         # How often a track is looked at is up to each network, and must be the same for the weights to fit.
-        settings = [*settings, f"read.views={first.config.read.views}"]
+        alike = first.config.read
+        settings = [*settings, f"read.views={alike.views}", f"read.merged={alike.merged}"]
         others = [Reader(path, format=format, settings=settings, device=device) for path in checkpoints[1:]]
         self.readers = [first, *others]
         for reader in others:

@@ -16,13 +16,13 @@ import torch
 from numpy.typing import NDArray
 
 from .config import ReadConfig
-from .data.images import preprocess, read_frames, read_image
+from .data.images import preprocess, read_image
 from .data.scan import scan
 from .decode.confidence import Calibration
 from .decode.stored import Decoder
 from .formats import AUTO, PlateFormat, load_formats, name_of, template_mask, worst_case_steps
 from .model.checkpoint import load, served_formats
-from .model.inference import folded, posteriors_of
+from .model.inference import Stack, folded, posteriors_of, read_stack, stack
 from .types import InputError, Posteriors, Prediction, Problem, Track, UsageError, printable
 
 SHIPPED_WEIGHTS = Path(__file__).resolve().parent / "weights"
@@ -172,9 +172,9 @@ class Reader:
             files.append(name)
         if not number:
             raise InputError("no frame was given", where=track_id, fix="name one or more files, or pixels")
-        size = self.config.input
-        stack = np.stack(images) if images else np.zeros((0, size.channels, size.height, size.width), np.uint8)
-        found = posteriors_of(self.model, [(track_id, stack, files)], self.checkpoint.alphabet, self.config.read.views)
+        size, read = self.config.input, self.config.read
+        pixels = np.stack(images) if images else np.zeros((0, size.channels, size.height, size.width), np.uint8)
+        found = posteriors_of(self.model, [stack(track_id, pixels, files, read)], self.checkpoint.alphabet, read.views)
         return found[0], tuple(problems)
 
     def read_tracks(self, tracks: Iterable[Track]) -> Iterator[Prediction]:
@@ -188,22 +188,19 @@ class Reader:
         Three batches are under way at a time: while the caller decodes one, the network reads the next in a thread, and
         the images of the one after that are loaded in others.
         """
-        Loading = list[tuple[Track, Future[Any]]]
+        Loading = list[Future[tuple[Stack, tuple[Problem, ...]]]]
         with ThreadPoolExecutor(max_workers=2) as loaders, ThreadPoolExecutor(max_workers=1) as network:
             stream = iter(tracks)
 
             def load() -> Loading:
                 batch = islice(stream, self.config.read.batch_tracks)
-                return [(track, loaders.submit(read_frames, track, self.config.input)) for track in batch]
+                return [loaders.submit(read_stack, track, self.config.input, self.config.read) for track in batch]
 
             def look(batch: Loading) -> list[tuple[Posteriors, tuple[Problem, ...]]]:
-                loaded = [(track, *future.result()) for track, future in batch]
-                stacks = [
-                    (track.id, images, [printable(frame.path.name) for frame in frames])
-                    for track, images, frames, _ in loaded
-                ]
+                loaded = [future.result() for future in batch]
+                stacks = [one for one, _ in loaded]
                 found = posteriors_of(self.model, stacks, self.checkpoint.alphabet, self.config.read.views)
-                return [(one, problems) for one, (*_, problems) in zip(found, loaded, strict=True)]
+                return [(one, problems) for one, (_, problems) in zip(found, loaded, strict=True)]
 
             def submit(batch: Loading) -> Future[list[tuple[Posteriors, tuple[Problem, ...]]]] | None:
                 return network.submit(look, batch) if batch else None

@@ -73,7 +73,7 @@ def _stored(
         seen(stored.track_ids)
     stream: Iterable[tuple[Posteriors, tuple[Problem, ...]]] = stored
     decoder = stored.decoder.with_settings(settings, formats)
-    stored.require_views(decoder.config.read.views)
+    stored.require_looks(decoder.config.read)
     if checkpoints:
         from .ensemble import Ensemble
 

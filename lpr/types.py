@@ -116,9 +116,10 @@ class Posteriors:
 
     `log_probs`: one float32 array (T, C) a frame, natural log, each step's row sums to probability 1, class 0 is
     the blank. T and the order of frames may differ between arrays; C and `alphabet` (C - 1 symbols) may not.
-    `files` names the image behind each array. `weights`: how much each array counts in sequence fusion, beside what it
-    says itself (an ensemble's members); empty: all alike. `alone`: where the network lets frames look at each other,
-    what it gives for each frame without the others; empty: `log_probs` are that.
+    `files` names the image behind each array, "" what is made of several. `weights`: how much each array counts in
+    sequence fusion, beside what it says itself (an ensemble's members); empty: all alike. `alone`: where there is more
+    than one array a frame, or frames look at each other, what each frame gives as it is and without the others; empty:
+    `log_probs` are that.
     """
 
     track_id: str

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lpr.config import Config, load_config
+from lpr.config import Config, ReadConfig, load_config
 from lpr.model.backbones import SeedCnn
 from lpr.model.recogniser import SlotHead, build_recogniser, standardise
 from lpr.model.superres import SuperResolutionHead
@@ -157,7 +157,8 @@ def test_many_frames_go_through_in_parts(monkeypatch: pytest.MonkeyPatch) -> Non
 
     model = build_recogniser(load_config(["phase1", "cpu"], ["model.hidden=8"])).eval()
     frames = np.random.default_rng(0).integers(0, 256, (7, 3, 32, 128), np.uint8)
-    stacks = [("a", frames[:5], [""] * 5), ("b", frames[5:], [""] * 2)]
+    read = ReadConfig(merged=1)
+    stacks = [inference.stack("a", frames[:5], "abcde", read), inference.stack("b", frames[5:], "fg", read)]
     whole = inference.posteriors_of(model, stacks, "AB")
     monkeypatch.setattr(inference, "MOST_FRAMES", 3)
     for one, other in zip(whole, inference.posteriors_of(model, stacks, "AB"), strict=True):

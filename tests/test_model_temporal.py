@@ -20,7 +20,7 @@ from lpr.decode.stored import Decoder, StoredPosteriors, writing
 from lpr.ensemble import Ensemble
 from lpr.formats import load_formats
 from lpr.model import checkpoint
-from lpr.model.inference import folded, looks, posteriors_of, view
+from lpr.model.inference import Stack, folded, looks, posteriors_of, stack, view
 from lpr.model.recogniser import Recogniser, build_recogniser
 from lpr.model.temporal import MOST_FRAMES, REACH, TemporalBlock, TemporalFusion
 from lpr.training.batches import epoch_batches
@@ -29,7 +29,7 @@ from lpr.training.losses import compute_losses
 from lpr.training.setup import initialise
 from lpr.training.step import Stepper
 from lpr.training.stopping import StopRequest
-from lpr.types import ALPHABET, Frame, InputError, Track
+from lpr.types import ALPHABET, Frame, InputError, Posteriors, Track
 
 SMALL = ["model.hidden=8", "input.height=16", "input.width=64"]
 
@@ -47,6 +47,10 @@ def _awake(module: nn.Module) -> nn.Module:
 
 def _images(count: int) -> torch.Tensor:
     return torch.randint(0, 256, (count, 3, 16, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+
+
+def _stack(name: str, frames: np.ndarray, files: str, merged: int = 0) -> Stack:
+    return stack(name, frames, files, ReadConfig(merged=merged))
 
 
 def _network(*settings: str) -> Recogniser:
@@ -217,17 +221,19 @@ def test_views_of_stored_posteriors_and_of_an_ensemble(tmp_path: Path) -> None:
     with writing(tmp_path / "p.npz", both.decoder, ALPHABET) as file:
         file.add(found, ())
     stored = StoredPosteriors(tmp_path / "p.npz")
-    stored.require_views(2)
-    with pytest.raises(InputError, match="holds 2 views of a track"):
-        stored.require_views(1)
+    stored.require_looks(ReadConfig(views=2))
+    with pytest.raises(InputError, match=r"was made with read\.views=2, not 1"):
+        stored.require_looks(ReadConfig(views=1))
+    with pytest.raises(InputError, match=r"was made with read\.merged=0, not 2") as caught:
+        stored.require_looks(ReadConfig(views=2, merged=2))
+    assert "--set read.merged=0" in str(caught.value)
 
 
 def test_readings_of_frames_stay_their_own(tmp_path: Path) -> None:
     model = _awake(_network())
     frames = _images(5).numpy()
-    found = posteriors_of(
-        folded(model), [("a", frames[:3], "xyz"), ("none", frames[:0], ""), ("b", frames[3:], "uv")], ALPHABET
-    )
+    stacks = [_stack("a", frames[:3], "xyz"), _stack("none", frames[:0], ""), _stack("b", frames[3:], "uv")]
+    found = posteriors_of(folded(model), stacks, ALPHABET)
     assert [len(one.alone) for one in found] == [3, 0, 2]
     a = found[0]
     formats, read = load_formats(["brazilian", "mercosur"]), ReadConfig()
@@ -252,7 +258,10 @@ def test_views_are_further_frames() -> None:
     torch.manual_seed(0)
     model = build_recogniser(load_config(["cpu"], SMALL)).eval()
     frames = _images(6).numpy()
-    stacks = [("a", frames[:1], "a"), ("none", frames[:0], ""), ("b", frames[1:3], "bc"), ("d", frames[3:], "def")]
+    stacks = [
+        _stack("a", frames[:1], "a"), _stack("none", frames[:0], ""), _stack("b", frames[1:3], "bc"),
+        _stack("d", frames[3:], "def"),
+    ]  # fmt: skip
     plain, none, plain_two, plain_many = posteriors_of(model, stacks, ALPHABET)
     three, still_none, two, many = posteriors_of(model, stacks, ALPHABET, 3)
     assert none == still_none
@@ -262,9 +271,9 @@ def test_views_are_further_frames() -> None:
     ]  # fmt: skip
     for seen, as_it_is in ((three, plain), (two, plain_two), (many, plain_many)):
         count = len(as_it_is.log_probs)
-        assert all(map(np.array_equal, seen.log_probs[:count], as_it_is.log_probs))
+        assert np.allclose(seen.log_probs[:count], as_it_is.log_probs, atol=1e-5)
         if seen is not many:
-            assert all(map(np.array_equal, seen.alone, as_it_is.log_probs))
+            assert all(map(np.array_equal, seen.alone, seen.log_probs[:count]))
             assert not np.allclose(seen.log_probs[count], as_it_is.log_probs[0])
     read, formats = ReadConfig(), load_formats(["brazilian", "mercosur"])
     one, more = (decode_track(found, read, formats, None) for found in (plain, three))
@@ -283,6 +292,38 @@ def test_views_are_further_frames() -> None:
     rows = [view(spot, number)[0, 0].astype(float).sum(1) @ np.arange(32) / spot.sum() for number in (0, 5, 6)]
     assert rows[0] == pytest.approx(15.5)
     assert [row - rows[0] for row in rows[1:]] == pytest.approx([-2.1, 2.1], abs=0.2)
+
+
+def test_merged_pictures_are_further_frames_but_no_frames() -> None:
+    frames = _images(6).numpy()
+    frames[1:] = np.clip(frames[0].astype(int) + np.random.default_rng(0).normal(0, 30, frames[1:].shape), 0, 255)
+    stacks = [
+        _stack("a", frames[:1], "a", 2), _stack("none", frames[:0], "", 2), _stack("b", frames[1:], "bcdef", 2)
+    ]  # fmt: skip
+    for model in (build_recogniser(load_config(["cpu"], SMALL)).eval(), _awake(_network())):
+        one, none, many = posteriors_of(model, stacks, ALPHABET)
+        # Of one frame nothing can be merged.
+        assert len(one.log_probs) == 1 and not none.log_probs
+        assert len(many.log_probs) == 7 and many.files == (*"bcdef", "", "") and len(many.alone) == 5
+        # They are no further frames to those that look at each other, nor are frames to them.
+        bare = posteriors_of(model, [_stack("b", frames[1:], "bcdef")], ALPHABET)[0]
+        own = posteriors_of(model, [_stack("m", stacks[2].merged, "mm")], ALPHABET)[0]
+        assert np.allclose(many.log_probs, [*bare.log_probs, *own.log_probs], atol=1e-4)
+    prediction = decode_track(many, ReadConfig(merged=2), load_formats(["brazilian"]), None)
+    assert [reading.file for reading in prediction.per_frame] == list("bcdef")
+
+
+def test_a_merged_picture_is_never_called_a_frame_without_a_plate() -> None:
+    log_probs = [np.full((32, 37), -20.0, np.float32) for _ in range(3)]
+    for array, text in zip(log_probs, ("ABC1234", "ABC1234", ""), strict=True):
+        array[:, 0] = 0.0
+        for place, character in enumerate(text):
+            array[4 * place, [0, 1 + ALPHABET.index(character)]] = -20.0, 0.0
+    found = Posteriors("t", tuple(log_probs), ALPHABET, ("a.png", "b.png", ""), alone=tuple(log_probs[:2]))
+    bare = replace(found, files=("a.png", "b.png", "c.png"), alone=())
+    formats = load_formats(["brazilian"])
+    assert not decode_track(found, ReadConfig(), formats, None).problems
+    assert "c.png" in str(decode_track(bare, ReadConfig(), formats, None).problems[0])
 
 
 @torch.no_grad()

@@ -51,7 +51,8 @@ class FrameDataset(Dataset[Any]):
     under the same geometry. A frame that cannot be read gives its Problem instead, which `collate` puts aside.
     A share `data.spoiled` of the tracks of an epoch is shown without a whole plate and with an empty target; in place
     of a share `data.merged` of the LR frames stands what is merged from them and others of their track.
-    With `train` False nothing is augmented, spoiled or merged. Raises InputError for a label outside the model's alphabet.
+    With `train` False nothing is augmented, spoiled or merged. Raises InputError for a label outside the model's
+    alphabet.
     """
 
     def __init__(self, tracks: Sequence[Track], config: Config, *, train: bool) -> None:

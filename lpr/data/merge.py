@@ -70,10 +70,10 @@ def _small(frame: Image) -> Floats:
 
 
 def _motion(target: Floats, other: Floats) -> Floats | None:
-    """The affine map (2, 3) from px of the network's input in `target` to those in `other`; None where none is found."""
+    """The affine map (2, 3) from px of the full picture of `target` to those of `other`; None where none is found."""
     start = np.eye(2, 3, dtype=np.float32)
     try:
-        correlation, motion = cv2.findTransformECC(target, other, start, cv2.MOTION_AFFINE, _ROUNDS, None, 1)  # type: ignore[call-overload]
+        correlation, motion = cv2.findTransformECC(target, other, start, cv2.MOTION_AFFINE, _ROUNDS, None, 1)
     except cv2.error:  # it does not converge, or a picture is all of one grey
         return None
     if not correlation >= LEAST_CORRELATION:

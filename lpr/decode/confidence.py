@@ -205,7 +205,9 @@ def method_name(read: ReadConfig, formats: Sequence[PlateFormat]) -> str:
     focus = f"/{read.focus:g}" if read.fusion == "sequence" and read.focus else ""
     weighed = read.common_characters and read.decoder == "constrained" and any(one.common for one in formats)
     common = "/common" if weighed else ""
-    return f"{read.decoder}/{read.fusion}{focus}{common}" + (f"/{read.views} views" if read.views > 1 else "")
+    views = f"/{read.views} views" if read.views > 1 else ""
+    merged = f"/{read.merged} merged" if read.merged else ""
+    return f"{read.decoder}/{read.fusion}{focus}{common}{views}{merged}"
 
 
 def sharpened(confidence: float, power: float, calibration: Calibration | None) -> float:

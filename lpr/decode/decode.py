@@ -92,7 +92,7 @@ def weigh_track(
     own = [clean(array, alphabet) for array in posteriors.alone] or arrays
     per_frame = _frame_readings(own, posteriors, read, formats)
     fused, weights, masses = fused_evidence(arrays, read, formats, alphabet, posteriors.weights)
-    files = (*posteriors.files, *[""] * len(arrays))
+    files = posteriors.files or ("a frame",) * len(arrays)
     others: tuple[tuple[str, float], ...] = ()
     after: tuple[float, ...] = ()
     margin = 0.0
@@ -113,9 +113,9 @@ def weigh_track(
     obeyed = format_of(text, formats)
     given = posteriors.weights or [1.0] * len(arrays)
     bare = [
-        Problem(posteriors.track_id, f"{file or 'a frame'} {BARE_FRAME}")
+        Problem(posteriors.track_id, f"{file} {BARE_FRAME}")
         for file, weight, own_weight in zip(files, weights, given, strict=False)
-        if own_weight and not weight
+        if file and own_weight and not weight
     ]
     prediction = Prediction(
         posteriors.track_id,
@@ -241,7 +241,8 @@ def _frame_readings(
     else:
         free = greedy if read.decoder == "greedy" else beam
         readings = [free(array, posteriors.alphabet) for array in arrays]
-    files = (*posteriors.files, *[""] * len(readings))
+    # What is merged of several frames has no name, and is none of them.
+    files = (*filter(None, posteriors.files), *[""] * len(readings))
     return tuple(replace(reading, file=file) for reading, file in zip(readings, files, strict=False))
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..config import Config, load_config, stored_config
+from ..config import Config, ReadConfig, load_config, stored_config
 from ..files import atomic_path
 from ..formats import AUTO, PlateFormat, load_format, name_of, read_common
 from ..types import InputError, Posteriors, Prediction, Problem, UsageError
@@ -187,15 +187,16 @@ class StoredPosteriors:
         except (zipfile.BadZipFile, KeyError, TypeError, ValueError) as error:
             raise InputError(f"holds no posteriors or was cut short: {error}", where=path, fix=_REMEDY) from error
 
-    def require_views(self, views: int) -> None:
-        """InputError where the network took another number of looks at a track than `views` (`read.views`)."""
-        there = self.decoder.config.read.views
-        if views != there:
-            raise InputError(
-                f"holds {there} views of a track, read.views asks for {views}",
-                where=self.path,
-                fix=f"--set read.views={there}, or read the tracks again",
-            )
+    def require_looks(self, read: ReadConfig) -> None:
+        """InputError where the network looked at a track in another way: `read.views`, `read.merged`."""
+        there = self.decoder.config.read
+        for name, held, asked in (("views", there.views, read.views), ("merged", there.merged, read.merged)):
+            if held != asked:
+                raise InputError(
+                    f"was made with read.{name}={held}, not {asked}",
+                    where=self.path,
+                    fix=f"--set read.{name}={held}, or read the tracks again",
+                )
 
     def __iter__(self) -> Iterator[tuple[Posteriors, tuple[Problem, ...]]]:
         """Each track's posteriors and the problems of its frames, in the order of writing; memory does not grow."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import replace
 from itertools import pairwise
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -14,11 +14,28 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ..types import Posteriors
+from ..config import InputConfig, ReadConfig
+from ..data.images import read_frames
+from ..data.merge import merge_frames, places
+from ..types import Posteriors, Problem, Track, printable
 from .recogniser import Recogniser
 
-#: One track ready for the network: its id, uint8 frames (F, C, H, W), and the name of the image behind each frame.
-Stack = tuple[str, NDArray[np.uint8], Sequence[str]]
+
+class Stack(NamedTuple):
+    """One track ready for the network.
+
+    `frames`: uint8 (F, C, H, W); `names`: of the image behind each; `merged`: uint8 (M, C, H, W), see `data.merge`.
+    """
+
+    track_id: str
+    frames: NDArray[np.uint8]
+    names: Sequence[str]
+    merged: NDArray[np.uint8]
+
+
+def stack(track_id: str, frames: NDArray[np.uint8], names: Sequence[str], read: ReadConfig) -> Stack:
+    """A track's frames with the pictures that `read.merged` asks for."""
+    return Stack(track_id, frames, names, merge_frames(frames, places(len(frames), read.merged)))
 
 
 #: Frames that go through the network at once; a frame takes about half a megabyte.
@@ -30,6 +47,12 @@ VIEWS = (
     (1.0, 0.0, 0.0), (1.06, 0.0, 0.0), (0.94, 0.0, 0.0), (1.0, 0.02, 0.0), (1.0, -0.02, 0.0), (1.0, 0.0, 2.0),
     (1.0, 0.0, -2.0),
 )  # fmt: skip
+
+
+def read_stack(track: Track, config: InputConfig, read: ReadConfig) -> tuple[Stack, tuple[Problem, ...]]:
+    """The LR frames of a track from disk, and a problem for each that cannot be read."""
+    images, frames, problems = read_frames(track, config)
+    return stack(track.id, images, [printable(frame.path.name) for frame in frames], read), problems
 
 
 def folded(model: Recogniser) -> Recogniser:
@@ -73,36 +96,38 @@ def looks(frames: int, views: int) -> int:
 def posteriors_of(model: Recogniser, stacks: Sequence[Stack], alphabet: str, views: int = 1) -> list[Posteriors]:
     """One batch through the network: F log-posteriors float32 (T, C) for each track, on whatever device it lies.
 
-    Of a network that fuses frames itself, `Posteriors.alone` holds what it gives for each frame without the others.
     A track of fewer frames than `views` (`read.views`) is looked at until it has as many: the arrays of the second view
-    of all its frames stand behind those of the first, and so on, and `alone` holds what each frame gives as it is.
+    of all its frames stand behind those of the first, and so on, and those of its merged pictures, which no single
+    image is behind, at the end. Of such tracks, and of a network that fuses frames itself, `Posteriors.alone` holds
+    what each frame gives as it is and without the others.
 
     The model should be in evaluation mode. A track without a frame gives no array.
     """
-    images = np.concatenate([frames for _, frames, _ in stacks])  # (sum of F, C, H, W)
-    counts = [len(frames) for _, frames, _ in stacks]
+    # What is looked at together: each view of all frames of a track, and its merged pictures.
+    sets = [
+        [*(view(one.frames, number) for number in range(looks(len(one.frames), views))), one.merged] for one in stacks
+    ]
+    images = np.concatenate([pictures for track in sets for pictures in track])  # (N, C, H, W)
+    counts = [len(pictures) for track in sets for pictures in track]
     alone = fused = np.empty((0, 0, 0), np.float32)
     if len(images):
         device = next(model.parameters()).device
-        tracks = torch.from_numpy(np.repeat(np.arange(len(counts)), counts)).to(device)
+        together = torch.from_numpy(np.repeat(np.arange(len(counts)), counts)).to(device)
         # Frames that look at each other cannot be parted; others can, so that memory does not grow with their number.
         most = len(images) if model.temporal else MOST_FRAMES
         parts = []
         with torch.inference_mode():
             for part in (slice(begin, begin + most) for begin in range(0, len(images), most)):
                 pictures = torch.from_numpy(images[part]).to(device).contiguous(memory_format=torch.channels_last)
-                parts.append(model.together(pictures, tracks[part]))
-        fused = np.concatenate([together.float().cpu().numpy() for _, together in parts])  # (sum of F, T, C)
-        same = all(own is together for own, together in parts)
+                parts.append(model.together(pictures, together[part]))
+        fused = np.concatenate([fused.float().cpu().numpy() for _, fused in parts])  # (N, T, C)
+        same = all(own is fused for own, fused in parts)
         alone = fused if same else np.concatenate([own.float().cpu().numpy() for own, _ in parts])
-    found = []
-    for (track_id, _, names), count, end in zip(stacks, counts, np.cumsum(counts), strict=True):
-        single = () if model.temporal is None and looks(count, views) == 1 else tuple(alone[end - count : end])
-        found.append(Posteriors(track_id, tuple(fused[end - count : end]), alphabet, tuple(names), alone=single))
-    for number in range(1, max(looks(count, views) for count in counts)):
-        again = [at for at, count in enumerate(counts) if looks(count, views) > number]
-        moved = [(track_id, view(frames, number), names) for track_id, frames, names in (stacks[at] for at in again)]
-        for at, more in zip(again, posteriors_of(model, moved, alphabet), strict=True):
-            one = found[at]
-            found[at] = replace(one, log_probs=one.log_probs + more.log_probs, files=one.files + more.files)
+    found, begin = [], 0
+    for one, track in zip(stacks, sets, strict=True):
+        frames, end = len(one.frames), begin + sum(map(len, track))
+        own = () if model.temporal is None and end - begin == frames else tuple(alone[begin : begin + frames])
+        files = (*tuple(one.names) * (len(track) - 1), *[""] * len(one.merged))
+        found.append(Posteriors(one.track_id, tuple(fused[begin:end]), alphabet, files, alone=own))
+        begin = end
     return found

@@ -7,14 +7,13 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from ..config import Config
-from ..data.images import read_frames
 from ..decode.confidence import Calibration
 from ..decode.decode import decode_track
 from ..formats import load_formats
-from ..model.inference import posteriors_of
+from ..model.inference import posteriors_of, read_stack
 from ..model.recogniser import Recogniser
 from ..report.metrics import character_accuracy
-from ..types import Posteriors, Prediction, Problem, Track, printable
+from ..types import Posteriors, Prediction, Problem, Track
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +51,10 @@ def read_posteriors(model: Recogniser, tracks: Sequence[Track], config: Config) 
     found: list[Read] = []
     for start in range(0, len(tracks), config.read.batch_tracks):
         batch = tracks[start : start + config.read.batch_tracks]
-        loaded = [read_frames(track, config.input) for track in batch]
-        stacks = [
-            (track.id, images, [printable(frame.path.name) for frame in frames])
-            for track, (images, frames, _) in zip(batch, loaded, strict=True)
-        ]
+        loaded = [read_stack(track, config.input, config.read) for track in batch]
+        stacks = [one for one, _ in loaded]
         posteriors = posteriors_of(model, stacks, config.model.alphabet, config.read.views)
-        found += zip(posteriors, (problems for *_, problems in loaded), strict=True)
+        found += zip(posteriors, (problems for _, problems in loaded), strict=True)
     return found
 
 
