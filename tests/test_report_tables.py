@@ -168,7 +168,8 @@ def test_page_is_self_contained_and_well_formed() -> None:
     assert {"script", "link", "iframe"}.isdisjoint(parsed.tags)
     sources = [value for name, value in parsed.attributes if name in ("src", "href", "xlink:href")]
     assert all(value.startswith(("data:image/png;base64,", "#")) for value in sources)
-    assert sum(value.startswith("data:") for value in sources) == 2
+    # Two frames, and what they are merged to.
+    assert sum(value.startswith("data:") for value in sources) == 3
     for expected in ("50.0 %", "Kinds of error", "By failure group", "not read", "left out", "not predicted"):
         assert expected in parsed.text
 

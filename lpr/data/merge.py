@@ -2,7 +2,7 @@
 
 Noise and a codec's blocks differ from frame to frame and cancel, and the frames sample the plate at different places,
 so that the mean shows strokes that no frame does. Multi-frame super-resolution knows this as shift-and-add (Elad and
-Hel-Or, 2001), here at the resolution of the network's input.
+Hel-Or, 2001), here at the size that the frames are given in, larger than their own.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 
 from .images import Image
 
-#: Registration looks at pictures half as high and wide as the network's: about as fine as the frames themselves are.
-STEP = 2
+#: Height of the pictures that registration looks at, px: about as fine as LR frames themselves are.
+LOOKED_AT_PX = 16
 SMOOTH_PX = 0.5
 #: Frames that correlate less with the picture they were registered onto show something else, or were not found.
 LEAST_CORRELATION = 0.5
+#: Height of a merged picture that is made to look at, px, and its largest aspect.
+SHOWN_PX, WIDEST = 32, 8
 _ROUNDS = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 20, 1e-3)
 
 Floats = NDArray[np.float32]
@@ -40,7 +42,7 @@ def merge_frames(frames: Image, onto: Sequence[int]) -> Image:
         mean, deviation = level[target]
         layers = [frames[target].astype(np.float32)]
         for at, frame in enumerate(frames):
-            motion = None if at == target else _motion(grey[target], grey[at])
+            motion = None if at == target else _motion(grey[target], grey[at], frame.shape[1:])
             if motion is not None:
                 gain = deviation / level[at][1]
                 layers.append(_moved(frame, motion) * np.float32(gain) + np.float32(mean - level[at][0] * gain))
@@ -62,15 +64,18 @@ def places(frames: int, wanted: int) -> tuple[int, ...]:
 
 
 def _small(frame: Image) -> Floats:
-    """(C, H, W) uint8 -> float32 (H / STEP, W / STEP): grey, smoothed, with mean 0 and deviation 1."""
-    size = (frame.shape[2] // STEP, frame.shape[1] // STEP)
+    """(C, H, W) uint8 -> float32 (LOOKED_AT_PX, in proportion): grey, smoothed, with mean 0 and deviation 1."""
+    size = (max(1, round(frame.shape[2] * LOOKED_AT_PX / frame.shape[1])), LOOKED_AT_PX)
     grey = cv2.resize(frame.mean(axis=0, dtype=np.float32), size, interpolation=cv2.INTER_AREA)
     grey = cv2.GaussianBlur(grey, (0, 0), SMOOTH_PX)
     return np.asarray((grey - grey.mean()) / (grey.std() + 1e-3), np.float32)
 
 
-def _motion(target: Floats, other: Floats) -> Floats | None:
-    """The affine map (2, 3) from px of the full picture of `target` to those of `other`; None where none is found."""
+def _motion(target: Floats, other: Floats, size: Sequence[int]) -> Floats | None:
+    """The affine map (2, 3) from px of `target` to those of `other`, both at full `size` (h, w); None if none is found.
+
+    target, other: as `_small` gives them.
+    """
     start = np.eye(2, 3, dtype=np.float32)
     try:
         correlation, motion = cv2.findTransformECC(target, other, start, cv2.MOTION_AFFINE, _ROUNDS, None, 1)
@@ -78,11 +83,11 @@ def _motion(target: Floats, other: Floats) -> Floats | None:
         return None
     if not correlation >= LEAST_CORRELATION:
         return None
-    # Middle of pixel x of the small picture: STEP x + (STEP - 1) / 2 of the large one.
-    half = np.full(2, (STEP - 1) / 2, np.float32)
-    motion = np.asarray(motion, np.float32)
-    motion[:, 2] = STEP * motion[:, 2] + half - motion[:, :2] @ half
-    return motion
+    # The middle of pixel x of the small picture lies at scale * (x + 1/2) - 1/2 of the large one.
+    scale = np.array([size[1] / target.shape[1], size[0] / target.shape[0]])
+    linear = motion[:, :2] * scale[:, None] / scale
+    middle = (scale - 1) / 2
+    return np.column_stack([linear, scale * motion[:, 2] + middle - linear @ middle]).astype(np.float32)
 
 
 def _moved(frame: Image, motion: Floats) -> Floats:
@@ -93,3 +98,16 @@ def _moved(frame: Image, motion: Floats) -> Floats:
         flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE,
     )  # fmt: skip
     return np.asarray(moved.reshape(*picture.shape).transpose(2, 0, 1), np.float32)
+
+
+def merged_picture(pictures: Sequence[Image]) -> Image | None:
+    """The same for people: LR crops uint8 (h, w, 3) RGB of any sizes -> one of SHOWN_PX height; None for fewer than 2.
+
+    Registered onto the last one, where a car that comes nearer is largest.
+    """
+    if len(pictures) < 2:
+        return None
+    aspect = min(max(pictures[-1].shape[1] / pictures[-1].shape[0], 1 / WIDEST), WIDEST)
+    size = (round(SHOWN_PX * aspect), SHOWN_PX)
+    frames = [cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC).transpose(2, 0, 1) for picture in pictures]
+    return np.ascontiguousarray(merge_frames(np.stack(frames), [len(frames) - 1])[0].transpose(1, 2, 0))

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.merge import merged_picture
 from ..types import Problem
 from . import charts, failure
 from .metrics import Estimate, confusions
@@ -167,6 +168,7 @@ def _card(outcome: Outcome, images: Mapping[str, Pixels]) -> str:
         else:
             words = "<small>not read</small>"
         frames.append(f'<figure title="{escape(name)}">{picture}<figcaption>{words}</figcaption></figure>')
+    frames.append(merged_figure(images))
     if len(names) > MAX_FRAMES:
         frames.append(f"<small>and {len(names) - MAX_FRAMES} more frames</small>")
     prediction = outcome.prediction
@@ -184,6 +186,17 @@ def _card(outcome: Outcome, images: Mapping[str, Pixels]) -> str:
     return (
         f'<article class="{state}"><header><b>{escape(outcome.track.id)}</b>{labels}</header>'
         f'<div class="frames">{"".join(frames)}</div><div class="result">{result}</div></article>'
+    )
+
+
+def merged_figure(images: Mapping[str, Pixels]) -> str:
+    """What all frames of a track show together; nothing for a single frame."""
+    merged = merged_picture(list(images.values()))
+    if merged is None:
+        return ""
+    words = f"all {len(images)} merged"
+    return (
+        f'<figure><img alt="{words}" src="{data_uri(merged)}"><figcaption><small>{words}</small></figcaption></figure>'
     )
 
 

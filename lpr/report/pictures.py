@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from ..data.images import read_image
+from ..data.merge import merged_picture
 from ..files import atomic_path
 from ..types import InputError, Prediction, Problem, Track, printable
 from .metrics import align
@@ -19,7 +20,7 @@ Pixels = NDArray[np.uint8]
 
 #: Size of one enlarged frame: an LR frame of 48x17 px becomes about 3.5 times as large, in its own aspect.
 FRAME_WIDTH_PX, FRAME_HEIGHT_PX = 168, 64
-#: Frames drawn of one track; the competition has five. More are counted in words.
+#: Frames drawn of one track; the competition has five. More are counted in words. Beside them what is merged of all.
 MAX_FRAMES = 5
 RESULT_WIDTH_PX = 236
 MARGIN_PX = 8
@@ -50,20 +51,19 @@ def marked(text: str, truth: str | None) -> list[tuple[str, bool]]:
 
 
 def track_picture(images: Mapping[str, Pixels], prediction: Prediction, truth: str | None = None) -> Pixels:
-    """Draw one track as a row: its first five frames, each frame's reading and score, the fused reading.
+    """Draw one track as a row: its first five frames, each frame's reading and score, all merged, the fused reading.
 
     `images`: {file name: uint8 (H, W, 3) RGB}; names are those of `Prediction.per_frame`. With a `truth`, wrong
     characters are red and the truth stands beside. Returns uint8 (ROW_HEIGHT_PX, W, 3) RGB, W the same for every track.
     """
-    width = MAX_FRAMES * (FRAME_WIDTH_PX + MARGIN_PX) + RESULT_WIDTH_PX + MARGIN_PX
+    pitch = FRAME_WIDTH_PX + MARGIN_PX
+    width = (MAX_FRAMES + 1) * pitch + RESULT_WIDTH_PX + MARGIN_PX
     canvas = Image.new("RGB", (width, ROW_HEIGHT_PX), "white")
     draw = ImageDraw.Draw(canvas)
     readings = {reading.file: reading for reading in prediction.per_frame}
     for column, (name, pixels) in enumerate(list(images.items())[:MAX_FRAMES]):
-        left = MARGIN_PX + column * (FRAME_WIDTH_PX + MARGIN_PX)
-        frame = Image.fromarray(_fit(pixels, FRAME_WIDTH_PX, FRAME_HEIGHT_PX))
-        inset_x, inset_y = (FRAME_WIDTH_PX - frame.width) // 2, (FRAME_HEIGHT_PX - frame.height) // 2
-        canvas.paste(frame, (left + inset_x, MARGIN_PX + inset_y))
+        left = MARGIN_PX + column * pitch
+        _paste(canvas, pixels, left)
         top = MARGIN_PX + FRAME_HEIGHT_PX + 3
         if name in readings:
             end = _draw_text(draw, (left, top), marked(readings[name].text, truth), 18, FRAME_WIDTH_PX - 36)
@@ -72,6 +72,13 @@ def track_picture(images: Mapping[str, Pixels], prediction: Prediction, truth: s
             draw.text((left, top + 3), "not read", fill=PALE, font=ImageFont.load_default(13))
     if not images:
         draw.text((MARGIN_PX, MARGIN_PX + 24), "no readable frame", fill=PALE, font=ImageFont.load_default(16))
+
+    merged = merged_picture(list(images.values()))
+    if merged is not None:
+        left = MARGIN_PX + min(len(images), MAX_FRAMES) * pitch
+        _paste(canvas, merged, left)
+        top = MARGIN_PX + FRAME_HEIGHT_PX + 6
+        draw.text((left, top), f"all {len(images)} merged", fill=PALE, font=ImageFont.load_default(13))
 
     left = width - RESULT_WIDTH_PX
     draw.line([(left - MARGIN_PX, MARGIN_PX), (left - MARGIN_PX, ROW_HEIGHT_PX - MARGIN_PX)], fill=(220, 220, 220))
@@ -97,6 +104,13 @@ def write_sheet(tracks: Iterable[Track], predictions: Sequence[Prediction], targ
     if rows:
         with atomic_path(target) as aside:
             Image.fromarray(np.concatenate(rows)).save(aside, optimize=True)
+
+
+def _paste(canvas: Image.Image, pixels: Pixels, left: int) -> None:
+    """Lay a picture into the middle of the cell that begins at `left`."""
+    frame = Image.fromarray(_fit(pixels, FRAME_WIDTH_PX, FRAME_HEIGHT_PX))
+    inset_x, inset_y = (FRAME_WIDTH_PX - frame.width) // 2, (FRAME_HEIGHT_PX - frame.height) // 2
+    canvas.paste(frame, (left + inset_x, MARGIN_PX + inset_y))
 
 
 def _fit(pixels: Pixels, width: int, height: int) -> Pixels:

@@ -15,12 +15,12 @@ from ..cli import track_progress
 from ..decode.review import COLUMNS, Row, columns_of
 from ..files import write_text
 from ..types import Prediction, Track
-from .html import MAX_FRAMES, Pixels, data_uri
+from .html import MAX_FRAMES, Pixels, data_uri, merged_figure
 from .pictures import read_lr_images
 
 _HERE = Path(__file__).parent
 
-#: Tracks shown, the least sure ones; with five frames each the page takes about 3 MB. review.csv holds them all.
+#: Tracks shown, the least sure ones; with five frames each the page takes about 5 MB. review.csv holds them all.
 SHOWN = 300
 
 
@@ -65,6 +65,7 @@ def _card(number: int, row: Row, images: Mapping[str, Pixels], prediction: Predi
         picture = f'<img alt="{escape(name)}" src="{data_uri(images[name])}">' if name in images else ""
         words = f'<span class="plate">{escape(readings[name].text)}</span>' if name in readings else "not read"
         frames.append(f'<figure title="{escape(name)}">{picture}<figcaption>{words}</figcaption></figure>')
+    frames.append(merged_figure(images))
     choices = "".join(
         f'<button class="plate" data-text="{escape(text)}">{escape(text)} <small>{prob:.2f}</small></button>'
         for text, prob in row.candidates
