@@ -18,13 +18,16 @@ from .images import Image
 #: Height of the pictures that registration looks at, px: about as fine as LR frames themselves are.
 LOOKED_AT_PX = 16
 SMOOTH_PX = 0.5
-#: Frames that correlate less with the picture they were registered onto show something else, or were not found.
+#: Frames that correlate less with the picture they were registered onto show something else, or were not found, as are
+#: those whose plate would have changed its area by more.
 LEAST_CORRELATION = 0.5
+MOST_GROWTH = 2.0
 #: Height of a merged picture that is made to look at, px, and its largest aspect.
 SHOWN_PX, WIDEST = 32, 8
 _ROUNDS = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 20, 1e-3)
 
 Floats = NDArray[np.float32]
+Motion = NDArray[np.float64]
 
 
 def merge_frames(frames: Image, onto: Sequence[int]) -> Image:
@@ -32,20 +35,25 @@ def merge_frames(frames: Image, onto: Sequence[int]) -> Image:
 
     frames: uint8 (F, C, H, W) as `images.preprocess` gives them, F >= 1. Returns uint8 (len(onto), C, H, W). The light
     of every frame is brought to that of the one registered onto. The motion is affine, found by enhanced correlation
-    (Evangelidis and Psarakis, 2008); a frame for which it is not found is left out. Every order of the other frames
-    gives the same picture.
+    (Evangelidis and Psarakis, 2008) onto the first of `onto` and from there to the others; a frame for which it is not
+    found is left out. Every order of the other frames gives the same picture.
     """
     grey = [_small(frame) for frame in frames]
     level = [(float(frame.mean()), float(frame.std()) + 1e-3) for frame in frames]
-    merged = []
+    merged: list[Image] = []
+    motions: list[Motion | None] = []
     for target in onto:
+        own = motions[target] if motions else None
+        if own is None:
+            own, size = np.eye(3), frames.shape[2:]
+            motions = [own if at == target else _motion(grey[target], other, size) for at, other in enumerate(grey)]
+        back = np.linalg.inv(own)
         mean, deviation = level[target]
         layers = [frames[target].astype(np.float32)]
-        for at, frame in enumerate(frames):
-            motion = None if at == target else _motion(grey[target], grey[at], frame.shape[1:])
-            if motion is not None:
+        for at, (frame, motion) in enumerate(zip(frames, motions, strict=True)):
+            if at != target and motion is not None:
                 gain = deviation / level[at][1]
-                layers.append(_moved(frame, motion) * np.float32(gain) + np.float32(mean - level[at][0] * gain))
+                layers.append(_moved(frame, motion @ back) * np.float32(gain) + np.float32(mean - level[at][0] * gain))
         # Sorted, because the order of additions changes the last bit.
         total = np.sort(np.stack(layers), axis=0).sum(axis=0)
         merged.append(np.clip(np.rint(total / len(layers)), 0, 255).astype(np.uint8))
@@ -71,8 +79,8 @@ def _small(frame: Image) -> Floats:
     return np.asarray((grey - grey.mean()) / (grey.std() + 1e-3), np.float32)
 
 
-def _motion(target: Floats, other: Floats, size: Sequence[int]) -> Floats | None:
-    """The affine map (2, 3) from px of `target` to those of `other`, both at full `size` (h, w); None if none is found.
+def _motion(target: Floats, other: Floats, size: Sequence[int]) -> Motion | None:
+    """The affine map (3, 3) from px of `target` to those of `other`, both at full `size` (h, w); None if none is found.
 
     target, other: as `_small` gives them.
     """
@@ -81,20 +89,21 @@ def _motion(target: Floats, other: Floats, size: Sequence[int]) -> Floats | None
         correlation, motion = cv2.findTransformECC(target, other, start, cv2.MOTION_AFFINE, _ROUNDS, None, 1)
     except cv2.error:  # it does not converge, or a picture is all of one grey
         return None
-    if not correlation >= LEAST_CORRELATION:
+    linear = np.asarray(motion[:, :2], np.float64)
+    if not (correlation >= LEAST_CORRELATION and 1 / MOST_GROWTH < np.linalg.det(linear) < MOST_GROWTH):
         return None
     # The middle of pixel x of the small picture lies at scale * (x + 1/2) - 1/2 of the large one.
     scale = np.array([size[1] / target.shape[1], size[0] / target.shape[0]])
-    linear = motion[:, :2] * scale[:, None] / scale
+    linear = linear * scale[:, None] / scale
     middle = (scale - 1) / 2
-    return np.column_stack([linear, scale * motion[:, 2] + middle - linear @ middle]).astype(np.float32)
+    return np.vstack([np.column_stack([linear, scale * motion[:, 2] + middle - linear @ middle]), [0, 0, 1]])
 
 
-def _moved(frame: Image, motion: Floats) -> Floats:
-    """(C, H, W) uint8 -> float32, laid over the frame that `motion` starts from."""
+def _moved(frame: Image, motion: Motion) -> Floats:
+    """(C, H, W) uint8 -> float32, laid over the frame that `motion` (3, 3) starts from."""
     picture = np.ascontiguousarray(frame.transpose(1, 2, 0))
     moved = cv2.warpAffine(
-        picture.astype(np.float32), motion, (frame.shape[2], frame.shape[1]),
+        picture.astype(np.float32), motion[:2], (frame.shape[2], frame.shape[1]),
         flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE,
     )  # fmt: skip
     return np.asarray(moved.reshape(*picture.shape).transpose(2, 0, 1), np.float32)
