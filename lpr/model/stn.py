@@ -17,7 +17,7 @@ class _Standardised(nn.BatchNorm1d):
         super().__init__(units, affine=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        if len(x) > 1:
+        if not self.training or len(x) > 1:
             return super().forward(x)
         return functional.batch_norm(x, self.running_mean, self.running_var, eps=self.eps)
 
