@@ -59,8 +59,9 @@ def main(argv: Sequence[str]) -> int:
         raise UsageError("--checkpoint: name the checkpoint to calibrate, or the members of an ensemble")
     if several and (not args.out or args.out.suffix != ".json"):
         raise UsageError("several --checkpoint need --out FILE.json")
-    if not several and args.out and args.out.suffix != ".safetensors":
-        raise UsageError("--out of one --checkpoint is FILE.safetensors")
+    suffix = ".onnx" if args.checkpoint[0].endswith(".onnx") else ".safetensors"
+    if not several and args.out and args.out.suffix != suffix:
+        raise UsageError(f"--out of one --checkpoint is FILE{suffix}")
 
     from .decode.stored import SUFFIX, StoredPosteriors
 
@@ -77,7 +78,7 @@ def main(argv: Sequence[str]) -> int:
     from .decode.confidence import ENOUGH, ENOUGH_RIGHT, RANKED, curve_loss, fit, held_out_loss, method_name
     from .decode.decode import rank_of, weigh_track
     from .ensemble import Ensemble
-    from .model.checkpoint import recalibrate
+    from .model import checkpoint, exported
 
     ensemble = Ensemble(args.checkpoint, settings=args.set, device=args.device)
     decoder, read = ensemble.decoder, ensemble.decoder.config.read
@@ -145,6 +146,7 @@ def main(argv: Sequence[str]) -> int:
         console().print(f"weights: {said}")
     else:
         source = ensemble.readers[0].checkpoint.path
+        recalibrate = exported.recalibrate if suffix == exported.SUFFIX else checkpoint.recalibrate
         recalibrate(source, calibration.to_dict(), read.model_dump(mode="json"), decoder.formats, target)
     console().print(f"fitted on {calibration.tracks} tracks, of which {calibration.right} are read rightly")
     if not (calibration.least_raw or calibration.least_mass or calibration.most_entropy):

@@ -21,8 +21,9 @@ from .data.scan import scan
 from .decode.confidence import Calibration
 from .decode.stored import Decoder
 from .formats import AUTO, PlateFormat, load_formats, name_of, template_mask, worst_case_steps
-from .model.checkpoint import load, served_formats
-from .model.inference import Stack, folded, posteriors_of, read_stack, stack
+from .model import exported
+from .model.checkpoint import Checkpoint, load, served_formats
+from .model.inference import Network, Stack, folded, posteriors_of, read_stack, stack
 from .types import InputError, Posteriors, Prediction, Problem, Track, UsageError, printable
 
 SHIPPED_WEIGHTS = Path(__file__).resolve().parent / "weights"
@@ -75,7 +76,7 @@ class Reader:
     """Reads tracks with one checkpoint.
 
     Args:
-        checkpoint: a file, `best` folder or run folder; None chooses as `find_checkpoint` does.
+        checkpoint: a file, also an exported one, `best` folder or run folder; None chooses as `find_checkpoint` does.
         format: name of the format to read, or several; "auto" weighs all that the checkpoint serves by their priors;
             default: the checkpoint's configuration.
         settings: `read.key=value` overrides of the checkpoint's configuration.
@@ -101,9 +102,17 @@ class Reader:
             raise InputError(
                 "is an ensemble file, not one checkpoint", where=path, fix="lpr.ensemble.Ensemble([path]) reads with it"
             )
-        self.device = _device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.checkpoint = load(path, self.device)
-        self.model = folded(self.checkpoint.model)
+        self.checkpoint: Checkpoint[Any]
+        if path.suffix == exported.SUFFIX:
+            if device not in (None, "cpu"):
+                raise UsageError(f"--device {device}: what is exported to ONNX is read on the CPU")
+            self.device = torch.device("cpu")
+            self.checkpoint = exported.load(path)
+            self.model: Network = self.checkpoint.model
+        else:
+            self.device = _device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+            self.checkpoint = load(path, self.device)
+            self.model = folded(self.checkpoint.model)
         stored = self.checkpoint.calibration
         calibration = Calibration.from_dict(stored) if stored else None
         if calibration and not calibration.formats:
@@ -127,9 +136,10 @@ class Reader:
             except InputError as error:
                 fix = "choose formats that it serves, or another checkpoint"
                 raise InputError(error.problem.what, where=self.checkpoint.path, fix=fix) from error
-        if self.model.steps < (needed := worst_case_steps(formats)):
+        steps = self.checkpoint.model.steps
+        if steps < (needed := worst_case_steps(formats)):
             raise InputError(
-                f"gives {self.model.steps} CTC steps, {' and '.join(one.name for one in formats)} can need {needed}",
+                f"gives {steps} CTC steps, {' and '.join(one.name for one in formats)} can need {needed}",
                 where=self.checkpoint.path,
                 fix="choose formats that it serves, or train with a larger input.width",
             )

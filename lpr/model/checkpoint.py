@@ -11,10 +11,10 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import safetensors.torch
 import torch
@@ -33,15 +33,18 @@ FILE_NAME = "model.safetensors"
 _REMEDY = "train one with python -m lpr.train, or copy the file again"
 
 
+Model = TypeVar("Model")
+
+
 @dataclass(frozen=True, slots=True)
-class Checkpoint:
+class Checkpoint(Generic[Model]):
     """A loaded checkpoint; `model` is in evaluation mode.
 
     calibration: what lpr.decode.confidence.Calibration.from_dict takes, or None. hash: see `model_hash`. split: the
     texts that were held out of training, or None. figures: how it was trained and what it reached.
     """
 
-    model: Recogniser
+    model: Model
     config: Config
     alphabet: str
     formats: tuple[PlateFormat, ...]
@@ -96,13 +99,25 @@ def recalibrate(
     Its own formats, whose templates are the same, are taken over with their priors; others stay where they were given.
     """
     tensors, metadata = _read(path)
+    _write(target, tensors, recalibrated(metadata, calibration, read, formats))
+
+
+def recalibrated(
+    metadata: Mapping[str, Any],
+    calibration: Mapping[str, Any],
+    read: Mapping[str, Any],
+    formats: Sequence[PlateFormat],
+) -> dict[str, Any]:
+    """The metadata of a checkpoint with what `recalibrate` changes."""
     anew = {one.name: one.to_dict() for one in formats}
     own = {v["name"] for v in metadata["formats"] if anew.get(v["name"], v)["templates"] == v["templates"]}
     named = [name_of(given) if name_of(given) in own else given for given in read.get("formats", ())]
-    metadata["calibration"] = dict(calibration)
-    metadata["config"] = {**metadata["config"], "read": {**read, **({"formats": named} if named else {})}}
-    metadata["formats"] = [anew.get(v["name"], v) if v["name"] in own else v for v in metadata["formats"]]
-    _write(target, tensors, metadata)
+    return {
+        **metadata,
+        "calibration": dict(calibration),
+        "config": {**metadata["config"], "read": {**read, **({"formats": named} if named else {})}},
+        "formats": [anew.get(v["name"], v) if v["name"] in own else v for v in metadata["formats"]],
+    }
 
 
 def git_commit() -> str | None:
@@ -128,7 +143,7 @@ def find(path: Path | str) -> Path:
     return path
 
 
-def load(path: Path | str, device: torch.device | str = "cpu") -> Checkpoint:
+def load(path: Path | str, device: torch.device | str = "cpu") -> Checkpoint[Recogniser]:
     """Load a checkpoint from its file, its `best` folder or its run folder, onto `device`, in evaluation mode.
 
     InputError for a file that is cut short, altered since it was saved, a pickle, not of this project, whose alphabet,
@@ -136,6 +151,29 @@ def load(path: Path | str, device: torch.device | str = "cpu") -> Checkpoint:
     """
     path = find(path)
     tensors, metadata = _read(path)
+
+    def build(config: Config, formats: Sequence[PlateFormat]) -> Recogniser:
+        classes = len(config.model.alphabet) + 1
+        if (rows := tensors.get("classifier.weight")) is not None and len(rows) != classes:
+            raise InputError(
+                f"its classifier has {len(rows)} classes, but its alphabet needs {classes} (with the blank)",
+                where=path,
+                fix="the file was altered; " + _REMEDY,
+            )
+        # The weights drawn here are written over at once; loading must not change what a training run draws next.
+        with torch.random.fork_rng(devices=()):
+            model = build_recogniser(config, formats)
+        load_tensors(model, tensors, path)
+        _check_weights(tensors, _entry(metadata, "hash", str, path), path)
+        return model.to(device).eval()
+
+    return described(metadata, path, build)
+
+
+def described(
+    metadata: Mapping[str, Any], path: Path, build: Callable[[Config, Sequence[PlateFormat]], Model]
+) -> Checkpoint[Model]:
+    """The checkpoint whose file holds this metadata, with the network that `build` makes; InputError as for `load`."""
     config = stored_config(_entry(metadata, "config", dict, path), str(path))
     alphabet: str = _entry(metadata, "alphabet", str, path)
     if alphabet != config.model.alphabet:
@@ -153,25 +191,13 @@ def load(path: Path | str, device: torch.device | str = "cpu") -> Checkpoint:
         # Older checkpoints have no test fold.
         split = {"test": [], **split}
         held_out = HeldOut(*(frozenset(_texts(split, name, path)) for name in HeldOut._fields))
-    classes = len(alphabet) + 1
-    if (rows := tensors.get("classifier.weight")) is not None and len(rows) != classes:
-        raise InputError(
-            f"its classifier has {len(rows)} classes, but its alphabet needs {classes} (with the blank)",
-            where=path,
-            fix="the file was altered; " + _REMEDY,
-        )
-    # The weights drawn here are written over at once; loading must not change what a training run draws next.
-    with torch.random.fork_rng(devices=()):
-        model = build_recogniser(config, formats)
-    load_tensors(model, tensors, path)
-    _check_weights(tensors, _entry(metadata, "hash", str, path), path)
     return Checkpoint(
-        model=model.to(device).eval(),
+        model=build(config, formats),
         config=config,
         alphabet=alphabet,
         formats=formats,
         calibration=_entry(metadata, "calibration", dict, path, optional=True),
-        hash=metadata["hash"],
+        hash=_entry(metadata, "hash", str, path),
         path=path,
         split=held_out,
         figures=_entry(metadata, "figures", dict, path, optional=True) or {},
@@ -180,7 +206,12 @@ def load(path: Path | str, device: torch.device | str = "cpu") -> Checkpoint:
 
 def served_formats(path: Path) -> tuple[str, ...]:
     """The names of the formats that a checkpoint file was trained for; InputError as for `load`."""
-    return tuple(_format(values, path).name for values in _entry(_read(path)[1], "formats", list, path))
+    return tuple(_format(values, path).name for values in _entry(read_metadata(path), "formats", list, path))
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """The metadata of a checkpoint file; InputError as for `load`."""
+    return _read(path)[1]
 
 
 def load_tensors(model: Recogniser, tensors: Mapping[str, Tensor], path: Path, *, later_phase: bool = False) -> None:
@@ -231,6 +262,8 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             where=path,
             fix=f"name best/{FILE_NAME} of the run; last.pt serves --resume only",
         )
+    if path.suffix == ".onnx":
+        raise InputError("is exported, to be read with only", where=path, fix="name what it was exported from")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

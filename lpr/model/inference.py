@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import deepcopy
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..config import InputConfig, ReadConfig
@@ -19,6 +19,19 @@ from ..data.images import read_frames
 from ..data.merge import merge_frames, places
 from ..types import Posteriors, Problem, Track, printable
 from .recogniser import Recogniser
+
+
+class Network(Protocol):
+    """What reading wants of a network: `Recogniser`, or one that was exported."""
+
+    temporal: Any
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+
+    def together(self, images: Tensor, tracks: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Recogniser.together`."""
 
 
 class Stack(NamedTuple):
@@ -93,7 +106,7 @@ def looks(frames: int, views: int) -> int:
     return min(max(1, -(-views // frames)), len(VIEWS)) if frames else 1
 
 
-def posteriors_of(model: Recogniser, stacks: Sequence[Stack], alphabet: str, views: int = 1) -> list[Posteriors]:
+def posteriors_of(model: Network, stacks: Sequence[Stack], alphabet: str, views: int = 1) -> list[Posteriors]:
     """One batch through the network: F log-posteriors float32 (T, C) for each track, on whatever device it lies.
 
     A track of fewer frames than `views` (`read.views`) is looked at until it has as many: the arrays of the second view
@@ -111,14 +124,13 @@ def posteriors_of(model: Recogniser, stacks: Sequence[Stack], alphabet: str, vie
     counts = [len(pictures) for track in sets for pictures in track]
     alone = fused = np.empty((0, 0, 0), np.float32)
     if len(images):
-        device = next(model.parameters()).device
-        together = torch.from_numpy(np.repeat(np.arange(len(counts)), counts)).to(device)
+        together = torch.from_numpy(np.repeat(np.arange(len(counts)), counts)).to(model.device)
         # Frames that look at each other cannot be parted; others can, so that memory does not grow with their number.
         most = len(images) if model.temporal else MOST_FRAMES
         parts = []
         with torch.inference_mode():
             for part in (slice(begin, begin + most) for begin in range(0, len(images), most)):
-                pictures = torch.from_numpy(images[part]).to(device).contiguous(memory_format=torch.channels_last)
+                pictures = torch.from_numpy(images[part]).to(model.device).contiguous(memory_format=torch.channels_last)
                 parts.append(model.together(pictures, together[part]))
         fused = np.concatenate([fused.float().cpu().numpy() for _, fused in parts])  # (N, T, C)
         same = all(own is fused for own, fused in parts)

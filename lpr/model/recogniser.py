@@ -131,6 +131,11 @@ class Recogniser(nn.Module):
                 )
             self.sr_head = SuperResolutionHead(early.shape[1], size.width // early.shape[3], size.channels)
 
+    @property
+    def device(self) -> torch.device:
+        """Where its weights lie."""
+        return self.classifier.weight.device
+
     def forward(self, images: Tensor) -> Tensor:
         """uint8 (B, C, H, W) -> log-posteriors float32 (B, T, C), natural log, of each picture on its own."""
         sequence, _ = self._sequence(standardise(images))
