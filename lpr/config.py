@@ -109,8 +109,8 @@ class DataConfig(Section):
         0.0,
         ge=0,
         le=1,
-        description="share of LR samples that show a picture merged from several frames of the track, as read.merged "
-        "makes them",
+        description="share of LR samples that show a picture merged from two or more frames of the track, see "
+        "data/merge.py; none with model.temporal, whose frames look at each other",
     )
     strict: bool = Field(False, description="stop at the first problem")
     max_bad_labels: float = Field(0.05, ge=0, le=1, description="stop when a larger share of labels is unusable")
@@ -223,7 +223,7 @@ class ReadConfig(Section):
         ge=0,
         le=5,
         description="pictures made of all frames of a track, registered onto one of them and averaged, that are read "
-        "beside the frames, see data/merge.py; for networks trained with data.merged",
+        "beside the frames, see data/merge.py; for networks trained with data.merged. Votes count frames alone",
     )
     format_priors: bool = Field(
         False, description="weigh formats by the priors in their files; constrained, with log_prob_sum or sequence"
@@ -290,11 +290,18 @@ def parse_config(values: Mapping[str, Any], where: str) -> Config:
     """Check plain values, such as those of a checkpoint or run directory, and freeze them."""
     _merge({}, values, where)
     try:
-        return Config.model_validate(values)
+        found = Config.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"][:2])
         raise InputError(f"{key}: {first['msg']}, not {first['input']!r}", where=where) from error
+    if found.input.two_rows_below and (found.data.merged or found.read.merged):
+        raise InputError(
+            "merged pictures of two rows that were laid side by side would be torn (input.two_rows_below)",
+            where=where,
+            fix="--set data.merged=0 read.merged=0",
+        )
+    return found
 
 
 def stored_config(values: Mapping[str, Any], where: str) -> Config:

@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--device", help="torch device; default: the GPU where there is one")
     parser.add_argument("--strict", action="store_true", help="stop at the first frame that cannot be read")
     parser.add_argument("--pictures", type=int, default=12, metavar="N", help="draw the first N tracks (default 12)")
-    parser.add_argument("--save-posteriors", action="store_true", help="write posteriors.npz too (5 KB a frame)")
+    parser.add_argument("--save-posteriors", action="store_true", help="write posteriors.npz too (up to 60 KB a track)")
     parser.add_argument("--pseudo-labels", type=float, metavar="P", help="list unlabelled tracks of this confidence")
     args = parser.parse_args(argv)
     if args.pseudo_labels is not None and not 0 < args.pseudo_labels <= 1:

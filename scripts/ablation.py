@@ -50,6 +50,7 @@ VARIANTS = {
     "no-hr": ["data.hr_frames=none"],
     "averaged": ["train.ema=0.999"],
     "muon": ["train.optimizer=muon"],
+    "merged": ["data.merged=0.4", "read.merged=2"],
     "light-augmentation": ["augment.strength=light"],
     # The teacher is the averaged network, which reads the clean crop of a super-resolution sample.
     "teacher": ["model.super_resolution=true", "train.ema=0.999", "train.teacher_weight=0.1"],

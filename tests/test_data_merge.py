@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from data_samples import write_track
 
-from lpr.config import load_config
+from lpr.config import InputConfig, load_config
 from lpr.data.dataset import FrameDataset, epoch_samples
 from lpr.data.images import preprocess
-from lpr.data.merge import merge_frames, places
+from lpr.data.merge import merge_frames, merged_picture, targets
 from lpr.data.scan import scan
-from lpr.types import Problem
+from lpr.types import InputError, Problem, Track
 
 
 def plate(shift: tuple[float, float] = (0.0, 0.0), degrees: float = 0.0, scale: float = 1.0) -> np.ndarray:
@@ -25,7 +25,7 @@ def plate(shift: tuple[float, float] = (0.0, 0.0), degrees: float = 0.0, scale: 
     matrix = cv2.getRotationMatrix2D((512, 128), degrees, scale)
     matrix[:, 2] += np.array(shift) * 8
     moved = cv2.warpAffine(picture, matrix, (1024, 256), borderMode=cv2.BORDER_REPLICATE)
-    return preprocess(moved, load_config().input)
+    return preprocess(moved, InputConfig())
 
 
 def noisy(frame: np.ndarray, seed: int, sigma: float = 25.0) -> np.ndarray:
@@ -55,12 +55,16 @@ def test_noise_cancels_in_what_is_registered() -> None:
         assert error(picture, truth) < 0.5 * error(frames.mean(axis=0), truth), "not registered"
 
 
-def test_light_is_brought_to_that_of_the_frame_registered_onto() -> None:
+def test_light_is_brought_to_that_of_the_clearest_frame() -> None:
     dark = np.clip(plate(*MOVES[1]) * 0.4 + 5, 0, 255).astype(np.uint8)  # type: ignore[arg-type]
     frames = np.stack([plate(), dark])
-    assert error(merge_frames(frames, [0])[0], frames[0]) < 12
-    assert error(merge_frames(frames, [1])[0], frames[1]) < 12
-    assert error(frames[0], frames[1]) > 80
+    for picture, at in zip(merge_frames(frames, [0, 1]), (0, 1), strict=True):
+        assert error(picture, plate(*MOVES[at])) < 12  # type: ignore[arg-type]
+        assert not np.array_equal(picture, frames[at]), "of one frame alone"
+    # What is too dark to show more than noise is not blown up to the contrast of the others.
+    black = np.random.default_rng(0).integers(0, 3, (3, 32, 128)).astype(np.uint8)
+    for frames in (np.stack([black, black]), np.stack([black, np.roll(black, 1, 2)])):
+        assert np.abs(merge_frames(frames, [0])[0].astype(int) - black).max() <= 1
 
 
 def test_what_shows_something_else_is_left_out() -> None:
@@ -72,28 +76,47 @@ def test_what_shows_something_else_is_left_out() -> None:
     assert np.array_equal(merge_frames(np.stack([blank, plate()]), [0])[0], blank)
 
 
-def test_the_order_of_the_others_does_not_matter() -> None:
+def test_the_order_of_frames_does_not_matter() -> None:
     frames = np.stack([noisy(plate(*move), seed) for seed, move in enumerate(MOVES)])  # type: ignore[arg-type]
-    one = merge_frames(frames, [0])
-    assert np.array_equal(one, merge_frames(frames[[0, 4, 2, 1, 3]], [0]))
+    one = merge_frames(frames, [0, 3])
+    # The same two, 3 and 0, lie at other places.
+    other = merge_frames(frames[[3, 4, 2, 1, 0]], [4, 0])
+    assert np.array_equal(one, other)
+    whole = merge_frames(frames, targets(frames, 2))
+    for order in ([4, 3, 2, 1, 0], [2, 0, 4, 1, 3]):
+        turned = frames[order]
+        assert np.array_equal(merge_frames(turned, targets(turned, 2)), whole)
     grey = frames[:, :1]
-    assert merge_frames(grey, [2]).shape == (1, 1, 32, 128)
+    assert error(merge_frames(grey, [0])[0], plate()[:1]) < 0.7 * error(grey[0], plate()[:1])
+    assert merge_frames(frames[:0], ()).shape == (0, 3, 32, 128)
 
 
-def test_places() -> None:
-    assert places(5, 2) == (2, 4) and places(5, 9) == (2, 4, 0, 1, 3) and places(5, 0) == ()
-    assert places(2, 2) == (1, 0) and places(2, 1) == (1,)
-    assert places(1, 2) == places(0, 2) == ()
+def test_what_shows_something_else_is_not_registered_onto() -> None:
+    noise = np.random.default_rng(5).integers(0, 256, (3, 32, 128), np.uint8)
+    black = np.zeros((3, 32, 128), np.uint8)
+    plates = [noisy(plate(*move), seed, 8) for seed, move in enumerate(MOVES[:3])]  # type: ignore[arg-type]
+    frames = np.stack([noise, plates[0], plates[1], plates[2], black])
+    assert set(targets(frames, 2)) <= {1, 2, 3} and len(targets(frames, 9)) == 5
+    assert targets(frames[:1], 2) == targets(frames, 0) == targets(frames[:0], 2) == ()
+    picture = merged_picture([frame.transpose(1, 2, 0) for frame in (*plates, black)])
+    assert picture is not None and picture.shape == (32, 128, 3) and picture.std() > 30
+    assert merged_picture([plates[0].transpose(1, 2, 0)]) is None
+    thin = merged_picture([np.zeros((4, 900, 3), np.uint8)] * 2)
+    assert thin is not None and thin.shape == (32, 256, 3)
+
+
+def write_plates(root: Path, *texts: str) -> tuple[Track, ...]:
+    for number, text in enumerate(texts):
+        folder = write_track(root / f"track_{number}", text)
+        for at, move in enumerate(MOVES):
+            frame = noisy(plate(*move), at).transpose(1, 2, 0)  # type: ignore[arg-type]
+            cv2.imwrite(str(folder / f"lr-00{at + 1}.png"), np.ascontiguousarray(frame))
+    return scan(root).tracks
 
 
 @pytest.mark.parametrize("strength", ["none", "light"])
 def test_a_share_of_lr_samples_is_merged(tmp_path: Path, strength: str) -> None:
-    for number, text in enumerate(("ABC1D23", "QRS4T56")):
-        folder = write_track(tmp_path / f"track_{number}", text)
-        for at, move in enumerate(MOVES):
-            frame = noisy(plate(*move), at).transpose(1, 2, 0)  # type: ignore[arg-type]
-            cv2.imwrite(str(folder / f"lr-00{at + 1}.png"), np.ascontiguousarray(frame))
-    tracks = scan(tmp_path).tracks
+    tracks = write_plates(tmp_path, "ABC1D23", "QRS4T56")
     settings = [f"augment.strength={strength}", "data.hr_share=0.3", "data.epoch_samples=200"]
     plain, merged = (load_config(settings=[*settings, f"data.merged={share}"]) for share in (0, 0.4))
     samples = epoch_samples(tracks, merged, 0)
@@ -111,10 +134,32 @@ def test_a_share_of_lr_samples_is_merged(tmp_path: Path, strength: str) -> None:
 
 
 def test_a_frame_that_cannot_be_read_is_merged_with_none(tmp_path: Path) -> None:
-    folder = write_track(tmp_path / "track_0", hr=0)
-    (folder / "lr-002.png").write_bytes(b"no picture")
-    tracks = scan(tmp_path).tracks
-    config = load_config(settings=["data.merged=1", "data.hr_frames=none"])
-    items = [FrameDataset(tracks, config, train=True)[sample] for sample in epoch_samples(tracks, config, 0)]
-    assert sum(isinstance(item, Problem) for item in items) == 1
-    assert sum(isinstance(item, dict) for item in items) == 4
+    tracks = write_plates(tmp_path, "ABC1D23")
+    settings = ["data.hr_frames=none", "augment.strength=none"]
+    plain, merged = (load_config(settings=[*settings, f"data.merged={share}"]) for share in (0, 1))
+    samples = epoch_samples(tracks, merged, 0)
+    (tmp_path / "track_0" / "lr-002.png").write_bytes(b"no picture")
+    items = [FrameDataset(tracks, merged, train=True)[sample] for sample in samples]
+    assert [sample.frame for sample, item in zip(samples, items, strict=True) if isinstance(item, Problem)] == [1]
+    changed = 0
+    for sample, item in zip(samples, items, strict=True):
+        if isinstance(item, dict):
+            own = FrameDataset(tracks, plain, train=True)[sample]["image"]  # type: ignore[index]
+            changed += not np.array_equal(item["image"], own)
+    # Of the four, at most one had drawn no other frame than the one that cannot be read.
+    assert changed >= 3
+
+
+def test_frames_that_look_at_each_other_are_not_merged(tmp_path: Path) -> None:
+    tracks = write_plates(tmp_path, "ABC1D23")
+    apart = [load_config(settings=["data.merged=1", f"model.temporal={blocks}"]) for blocks in (0, 1)]
+    sample = next(sample for sample in epoch_samples(tracks, apart[0], 0) if sample.kind == "lr")
+    one, other = (FrameDataset(tracks, config, train=True)[sample]["image"] for config in apart)  # type: ignore[index]
+    assert not np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("setting", ["data.merged=0.3", "read.merged=1"])
+def test_two_rows_side_by_side_are_not_merged(setting: str) -> None:
+    with pytest.raises(InputError, match="laid side by side would be torn"):
+        load_config(settings=["input.two_rows_below=2", setting])
+    assert load_config(["cpu", "strong", "indian"]).read.merged == 0

@@ -323,6 +323,11 @@ def test_a_merged_picture_is_never_called_a_frame_without_a_plate() -> None:
     bare = replace(found, files=("a.png", "b.png", "c.png"), alone=())
     formats = load_formats(["brazilian"])
     assert not decode_track(found, ReadConfig(), formats, None).problems
+    # Frames in which hardly a plate is seen stay frames of it beside what is merged of them.
+    dim = np.log(np.exp(log_probs[0]) * 0.2 + 0.8 / 37).astype(np.float32)
+    blurred = Posteriors("t", (dim, dim, log_probs[0]), ALPHABET, ("a.png", "b.png", ""), alone=(dim, dim))
+    assert not decode_track(blurred, ReadConfig(), formats, None).problems
+    assert decode_track(replace(blurred, files=("a", "b", "c")), ReadConfig(), formats, None).problems
     assert "c.png" in str(decode_track(bare, ReadConfig(), formats, None).problems[0])
 
 

@@ -95,7 +95,12 @@ class FrameDataset(Dataset[Any]):
 
     def _others(self, sample: Sample) -> list[Sample]:
         """The frames that are merged with a sample's own, at random; none for most samples."""
-        if sample.kind != "lr" or not self._drawn(self.config.data.merged, _MERGE, *sample.seed, sample.frame):
+        # Where frames look at each other, a merged picture is read apart from them.
+        if (
+            sample.kind != "lr"
+            or self.config.model.temporal
+            or not self._drawn(self.config.data.merged, _MERGE, *sample.seed, sample.frame)
+        ):
             return []
         rest = [frame for frame in range(len(self.tracks[sample.track].lr)) if frame != sample.frame]
         rng = _generator(_MERGE, *sample.seed, sample.frame, 1)
@@ -107,7 +112,8 @@ class FrameDataset(Dataset[Any]):
         track = self.tracks[sample.track]
         image = read_image((track.lr if sample.kind == "lr" else track.hr)[sample.frame].path)
         if spoiled:
-            rng, noise = _generator(_SPOIL, *sample.seed[:3], 1), _generator(_SPOIL, *sample.seed, sample.frame)
+            rng, noise = _generator(_SPOIL, *sample.seed[:3]), _generator(_SPOIL, *sample.seed, sample.frame)
+            rng.random()  # what its share was drawn by
             # Where plates of two rows are read, a plate cut into two rows is one.
             image = spoil(image, rng, noise, rows=not self.config.input.two_rows_below)
         return self._pictures(image, sample, self._strength(track))

@@ -91,7 +91,7 @@ def weigh_track(
     arrays = [clean(array, alphabet) for array in posteriors.log_probs]
     own = [clean(array, alphabet) for array in posteriors.alone] or arrays
     per_frame = _frame_readings(own, posteriors, read, formats)
-    fused, weights, masses = fused_evidence(arrays, read, formats, alphabet, posteriors.weights)
+    fused, weights, masses = fused_evidence(arrays, read, formats, alphabet, posteriors.weights, posteriors.files)
     files = posteriors.files or ("a frame",) * len(arrays)
     others: tuple[tuple[str, float], ...] = ()
     after: tuple[float, ...] = ()
@@ -137,11 +137,12 @@ def fused_evidence(
     formats: Sequence[PlateFormat],
     alphabet: str,
     given: Sequence[float] = (),
+    files: Sequence[str] = (),
 ) -> tuple[list[NDArray[np.float64]], list[float], dict[str, float]]:
     """The arrays whose weighted geometric mean of probabilities ranks texts, their weights, and the formats' masses.
 
     From cleaned frames (T, C): one sum of logs, or each frame with its weight, that of `fusion.frame_weights` times
-    the `given` one (see `types.Posteriors`).
+    the `given` one. `given` and `files` are the weights and files of `types.Posteriors`.
     """
     fused = [log_prob_sum(arrays, 1 / len(arrays))] if read.fusion == "log_prob_sum" and arrays else list(arrays)
     masses = frame_masses(fused, formats, alphabet)
@@ -149,7 +150,9 @@ def fused_evidence(
     spelled = [min(1.0, sum(some)) for some in zip(*masses.values(), strict=True)]
     constrained = read.decoder == "constrained"
     focus = read.focus if read.fusion == "sequence" else 0.0
-    weights = frame_weights(fused, spelled if constrained else [1.0] * len(fused), focus)
+    # A merged picture may show a plate where no frame does: whether one is bare is told by the other frames.
+    merged = [not file for file in files] if len(files) == len(fused) else ()
+    weights = frame_weights(fused, spelled if constrained else [1.0] * len(fused), focus, merged)
     if given and read.fusion == "sequence":
         weights = fused_weights([a * b for a, b in zip(weights, given, strict=True)], len(fused))
     return fused, weights, fused_masses(masses, weights)

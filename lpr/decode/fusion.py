@@ -8,6 +8,7 @@ Every method gives the same result for any order of the frames. A vote's score i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from math import fsum
 
 import numpy as np
@@ -98,19 +99,23 @@ def path_entropy(log_probs: NDArray[np.float64]) -> float:
     return max(0.0, -float((np.exp(log_probs) * log_probs).sum()))
 
 
-def frame_weights(log_probs: Sequence[NDArray[np.float64]], masses: Sequence[float], focus: float) -> list[float]:
+def frame_weights(
+    log_probs: Sequence[NDArray[np.float64]], masses: Sequence[float], focus: float, merged: Sequence[bool] = ()
+) -> list[float]:
     """Weights of F frames in the product of their likelihoods: mass^BLIND / (1 + entropy / EVEN)^focus, summing to 1;
     0 for frames without a plate beside others with one.
 
     log_probs: cleaned, (T, C) each; the entropy of a frame is that of its paths, the sum over its steps, in nats.
     masses: (F,) share of each frame's probability that spells plates at all, so that a frame which is sure to see
     nothing has hardly a say. A frame's likelihoods already tell less the less sure it is, but an unsure frame is more
-    often wrong than it says. Where focus is 0, or no frame has any mass, all weigh alike.
+    often wrong than it says. merged: (F,) which of them are no frames, but made of several: by these no frame is found
+    to be without a plate; empty: none. Where focus is 0, or no frame has any mass, all weigh alike.
     """
     if focus == 0 or not any(masses):
         return [1 / max(1, len(log_probs))] * len(log_probs)
     entropies = map(path_entropy, log_probs)
-    least = BARE * max(masses) if max(masses) > SHOWN else 0.0
+    shown = max((mass for mass, no_frame in zip_longest(masses, merged, fillvalue=False) if not no_frame), default=0.0)
+    least = BARE * shown if shown > SHOWN else 0.0
     kept = [mass if mass >= least else 0.0 for mass in masses]
     shares = [mass**BLIND / (1 + entropy / EVEN) ** focus for mass, entropy in zip(kept, entropies, strict=True)]
     total = fsum(shares)

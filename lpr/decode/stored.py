@@ -1,8 +1,8 @@
 """Posteriors on disk: what the network gave for a folder, to be decoded, fused and calibrated again without it.
 
 One .npz file, readable with numpy alone: a float32 array (T of all frames, C) a track, named by its number (and a
-second one where the network fuses frames itself), and `index.json` with the tracks' ids, files and steps and with all
-that decoding needs of the checkpoint.
+second one for the frames alone, see `types.Posteriors`), and `index.json` with the tracks' ids, files and steps and
+with all that decoding needs of the checkpoint.
 """
 
 from __future__ import annotations

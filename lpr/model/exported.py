@@ -138,32 +138,41 @@ def to_int8(proto: ModelProto, pictures: NDArray[np.uint8]) -> ModelProto:
 
 
 def save(path: Path, proto: ModelProto, metadata: Mapping[str, Any]) -> None:
-    """Write a graph with the metadata of its checkpoint, atomically; the hash becomes that of the graph."""
+    """Write a graph with the metadata of its checkpoint, atomically; the hash becomes that of the graph.
+
+    `exported_from` is the hash of the checkpoint.
+    """
+    own = {"exported_from": metadata["hash"], **metadata, "hash": graph_hash(proto)}
     proto.ClearField("metadata_props")
     entry = proto.metadata_props.add()
-    graph = {**metadata, "hash": graph_hash(proto)}
-    entry.key, entry.value = "lpr", json.dumps(graph, ensure_ascii=False, allow_nan=False)
+    entry.key, entry.value = "lpr", json.dumps(own, ensure_ascii=False, allow_nan=False)
     write_bytes(path, proto.SerializeToString())
 
 
 def graph_hash(proto: ModelProto) -> str:
-    """sha256, 64 hex digits, of a graph without its metadata."""
+    """sha256, 64 hex digits, over operations and weights: names, types, shapes and bytes, in their order."""
     import onnx
 
-    bare = onnx.ModelProto()
-    bare.CopyFrom(proto)
-    bare.ClearField("metadata_props")
-    return hashlib.sha256(bare.SerializeToString(deterministic=True)).hexdigest()
+    digest = hashlib.sha256()
+    for node in proto.graph.node:
+        digest.update(f"{node.op_type} {' '.join(node.input)} > {' '.join(node.output)}\n".encode())
+    for tensor in proto.graph.initializer:
+        digest.update(f"{tensor.name} {tensor.data_type} {tuple(tensor.dims)}\n".encode())
+        digest.update(onnx.numpy_helper.to_array(tensor).tobytes())
+    return digest.hexdigest()
 
 
 def load(path: Path) -> Checkpoint[OnnxNetwork]:
     """Load an exported checkpoint; InputError for a file that is damaged, altered or none of ours."""
     proto, metadata = _read(path)
-    if graph_hash(proto) != metadata.get("hash"):
-        raise InputError("its network was altered or damaged after it was saved", where=path, fix=_REMEDY)
 
     def build(config: Config, formats: Sequence[PlateFormat]) -> OnnxNetwork:
-        network = OnnxNetwork(proto.SerializeToString())
+        try:
+            network = OnnxNetwork(proto.SerializeToString())
+        # Its errors have no class in common but this one.
+        except Exception as error:
+            what = f"ONNX Runtime cannot read it: {str(error).splitlines()[0]}"
+            raise InputError(what, where=path, fix=_REMEDY) from error
         size = config.input
         wanted = (size.channels, size.height, size.width), len(config.model.alphabet) + 1
         if (network.picture, network.classes) != wanted:
@@ -182,7 +191,7 @@ def recalibrate(
 
 
 def _read(path: Path) -> tuple[ModelProto, dict[str, Any]]:
-    """The graph and our metadata of an ONNX file."""
+    """The graph, as it was saved, and our metadata of an ONNX file."""
     import onnx
     from google.protobuf.message import DecodeError
 
@@ -200,4 +209,6 @@ def _read(path: Path) -> tuple[ModelProto, dict[str, Any]]:
     if not isinstance(metadata, dict):
         what = "is an ONNX file, but none that lpr.export wrote (no alphabet, no config)"
         raise InputError(what, where=path, fix=_REMEDY)
+    if graph_hash(proto) != metadata.get("hash"):
+        raise InputError("its network was altered or damaged after it was saved", where=path, fix=_REMEDY)
     return proto, metadata

@@ -16,7 +16,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..config import InputConfig, ReadConfig
 from ..data.images import read_frames
-from ..data.merge import merge_frames, places
+from ..data.merge import merge_frames, targets
 from ..types import Posteriors, Problem, Track, printable
 from .recogniser import Recogniser
 
@@ -48,7 +48,7 @@ class Stack(NamedTuple):
 
 def stack(track_id: str, frames: NDArray[np.uint8], names: Sequence[str], read: ReadConfig) -> Stack:
     """A track's frames with the pictures that `read.merged` asks for."""
-    return Stack(track_id, frames, names, merge_frames(frames, places(len(frames), read.merged)))
+    return Stack(track_id, frames, names, merge_frames(frames, targets(frames, read.merged)))
 
 
 #: Frames that go through the network at once; a frame takes about half a megabyte.
@@ -107,7 +107,7 @@ def looks(frames: int, views: int) -> int:
 
 
 def posteriors_of(model: Network, stacks: Sequence[Stack], alphabet: str, views: int = 1) -> list[Posteriors]:
-    """One batch through the network: F log-posteriors float32 (T, C) for each track, on whatever device it lies.
+    """One batch through the network: log-posteriors float32 (T, C), one or more a frame, on whatever device it lies.
 
     A track of fewer frames than `views` (`read.views`) is looked at until it has as many: the arrays of the second view
     of all its frames stand behind those of the first, and so on, and those of its merged pictures, which no single
@@ -132,8 +132,8 @@ def posteriors_of(model: Network, stacks: Sequence[Stack], alphabet: str, views:
             for part in (slice(begin, begin + most) for begin in range(0, len(images), most)):
                 pictures = torch.from_numpy(images[part]).to(model.device).contiguous(memory_format=torch.channels_last)
                 parts.append(model.together(pictures, together[part]))
-        fused = np.concatenate([fused.float().cpu().numpy() for _, fused in parts])  # (N, T, C)
-        same = all(own is fused for own, fused in parts)
+        fused = np.concatenate([seen.float().cpu().numpy() for _, seen in parts])  # (N, T, C)
+        same = all(own is seen for own, seen in parts)
         alone = fused if same else np.concatenate([own.float().cpu().numpy() for own, _ in parts])
     found, begin = [], 0
     for one, track in zip(stacks, sets, strict=True):

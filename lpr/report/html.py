@@ -168,9 +168,9 @@ def _card(outcome: Outcome, images: Mapping[str, Pixels]) -> str:
         else:
             words = "<small>not read</small>"
         frames.append(f'<figure title="{escape(name)}">{picture}<figcaption>{words}</figcaption></figure>')
-    frames.append(merged_figure(images))
     if len(names) > MAX_FRAMES:
         frames.append(f"<small>and {len(names) - MAX_FRAMES} more frames</small>")
+    frames.append(merged_figure(images))
     prediction = outcome.prediction
     scenario = [f"scenario {outcome.track.scenario}"] if outcome.track.scenario else []
     tags = [*scenario, outcome.format, *outcome.groups, *outcome.errors]
@@ -190,14 +190,11 @@ def _card(outcome: Outcome, images: Mapping[str, Pixels]) -> str:
 
 
 def merged_figure(images: Mapping[str, Pixels]) -> str:
-    """What all frames of a track show together; nothing for a single frame."""
+    """What the frames of a track show together, see `data.merge`; nothing for a single frame."""
     merged = merged_picture(list(images.values()))
     if merged is None:
         return ""
-    words = f"all {len(images)} merged"
-    return (
-        f'<figure><img alt="{words}" src="{data_uri(merged)}"><figcaption><small>{words}</small></figcaption></figure>'
-    )
+    return f'<figure><img alt="merged" src="{data_uri(merged)}"><figcaption><small>merged</small></figcaption></figure>'
 
 
 def _characters(text: str, truth: str) -> str:

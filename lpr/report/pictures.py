@@ -78,7 +78,7 @@ def track_picture(images: Mapping[str, Pixels], prediction: Prediction, truth: s
         left = MARGIN_PX + min(len(images), MAX_FRAMES) * pitch
         _paste(canvas, merged, left)
         top = MARGIN_PX + FRAME_HEIGHT_PX + 6
-        draw.text((left, top), f"all {len(images)} merged", fill=PALE, font=ImageFont.load_default(13))
+        draw.text((left, top), "merged", fill=PALE, font=ImageFont.load_default(13))
 
     left = width - RESULT_WIDTH_PX
     draw.line([(left - MARGIN_PX, MARGIN_PX), (left - MARGIN_PX, ROW_HEIGHT_PX - MARGIN_PX)], fill=(220, 220, 220))

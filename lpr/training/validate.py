@@ -43,7 +43,7 @@ Read = tuple[Posteriors, tuple[Problem, ...]]
 
 
 def read_posteriors(model: Recogniser, tracks: Sequence[Track], config: Config) -> list[Read]:
-    """Posteriors of every track's LR frames, F arrays (T, C) each, and a problem for each unreadable frame; F may be 0.
+    """Posteriors of every track's LR frames, as `posteriors_of` gives them, and a problem for each unreadable frame.
 
     The model is left in evaluation mode.
     """
