@@ -28,6 +28,9 @@ from .types import InputError, Posteriors, Prediction, Problem, Track, UsageErro
 
 SHIPPED_WEIGHTS = Path(__file__).resolve().parent / "weights"
 
+#: Of shipped weights; those that were exported are read with only where they are named.
+SUFFIXES = (".safetensors", exported.SUFFIX)
+
 #: One frame as people have it: a file, or uint8 pixels (H, W, 3) RGB or (H, W) grey.
 FrameLike = str | os.PathLike[str] | NDArray[np.uint8]
 
@@ -40,8 +43,10 @@ def find_checkpoint(given: str | os.PathLike[str] | None = None, formats: Sequen
     trained for all `formats`; where none is named, any run will do, and shipped weights for the default `read.formats`.
     """
     if given:
-        own = SHIPPED_WEIGHTS / f"{given}.safetensors"
-        return (own, "shipped weights") if own.is_file() and not Path(given).exists() else (Path(given), "as given")
+        own = next(
+            (SHIPPED_WEIGHTS / f"{given}{s}" for s in SUFFIXES if (SHIPPED_WEIGHTS / f"{given}{s}").is_file()), None
+        )
+        return (own, "shipped weights") if own and not Path(given).exists() else (Path(given), "as given")
     if named := os.environ.get("LPR_CHECKPOINT"):
         if not Path(named).exists():
             raise InputError(
@@ -55,7 +60,6 @@ def find_checkpoint(given: str | os.PathLike[str] | None = None, formats: Sequen
     for path in sorted(trained, key=lambda path: path.stat().st_mtime, reverse=True):
         if not named_formats or named_formats <= set(served_formats(path)):
             return path, "the newest run" + (f" for {', '.join(sorted(named_formats))}" if named_formats else "")
-    # By name, so that `brazil` comes before `brazil-fast`.
     files = sorted(SHIPPED_WEIGHTS.glob("*.safetensors"), key=attrgetter("stem"))
     shipped = {path: served_formats(path) for path in files}
     wanted = named_formats or set(ReadConfig().formats)
