@@ -5,8 +5,8 @@ python scripts/benchmark_fusion.py posteriors.npz --truth truth.csv       # any 
 python scripts/benchmark_fusion.py --frames                               # by number of frames
 
 Each table moves the frames' posteriors against each other: by -k to k steps, drawn for each frame, with blanks for what
-is missing. All are of frames read on their own; a last row has those of a network that lets frames look at each other
-(model.temporal). tests/data/fusion.npz was made with the weights of commit 27741bf (hash 6f88fc4d7636) by
+is missing. All are of frames read on their own; a last row has all that was read of a track, merged pictures too
+(read.merged), or frames that looked at each other (model.temporal). tests/data/fusion.npz was made with the weights of commit 27741bf (hash 6f88fc4d7636) by
 
 python -m lpr.synth --out data/fusion --tracks 1000 --hardness hard --seed 2026 --split test
 python -m lpr.infer --tracks data/fusion --out OUT --checkpoint lpr/weights/brazil.safetensors --save-posteriors
@@ -70,7 +70,7 @@ def load(path: Path, truth: Path | None) -> tuple[Labelled, tuple[PlateFormat, .
 
 def apart(tracks: Labelled) -> Labelled:
     """Frames that know nothing of each other: what a network has fused itself is left aside."""
-    return [(replace(one, log_probs=one.alone or one.log_probs, alone=()), text) for one, text in tracks]
+    return [(replace(one, log_probs=one.alone or one.log_probs, files=(), alone=()), text) for one, text in tracks]
 
 
 def keep(target: Path, tracks: Labelled, formats: Sequence[PlateFormat], source: str) -> None:
@@ -168,7 +168,7 @@ def main(argv: Sequence[str]) -> int:
         print("| fusion | exact % (95 %) | default - this, points (paired, 95 %) |\n|---|--:|--:|")
         ways = [(name, moved, read) for name, read in WAYS.items()]
         if not most and any(one.alone for one, _ in given):
-            ways.append(("sequence, frames that looked at each other", given, DEFAULT))
+            ways.append(("sequence, all that was read", given, DEFAULT))
         for name, some, read in ways:
             found = right(some, formats, read)
             share, gain = wilson(int(found.sum()), len(found)), mean(usual - found, (-1, 1))

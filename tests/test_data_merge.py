@@ -162,4 +162,3 @@ def test_frames_that_look_at_each_other_are_not_merged(tmp_path: Path) -> None:
 def test_two_rows_side_by_side_are_not_merged(setting: str) -> None:
     with pytest.raises(InputError, match="laid side by side would be torn"):
         load_config(settings=["input.two_rows_below=2", setting])
-    assert load_config(["cpu", "strong", "indian"]).read.merged == 0
