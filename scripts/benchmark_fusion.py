@@ -6,7 +6,8 @@ python scripts/benchmark_fusion.py --frames                               # by n
 
 Each table moves the frames' posteriors against each other: by -k to k steps, drawn for each frame, with blanks for what
 is missing. All are of frames read on their own; a last row has all that was read of a track, merged pictures too
-(read.merged), or frames that looked at each other (model.temporal). tests/data/fusion.npz was made with the weights of commit 27741bf (hash 6f88fc4d7636) by
+(read.merged), or frames that looked at each other (model.temporal). tests/data/fusion.npz was made with the weights of
+commit 57e650e (hash d7ae5111a47e) by
 
 python -m lpr.synth --out data/fusion --tracks 1000 --hardness hard --seed 2026 --split test
 python -m lpr.infer --tracks data/fusion --out OUT --checkpoint lpr/weights/brazil.safetensors --save-posteriors
