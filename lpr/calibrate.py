@@ -59,7 +59,12 @@ def main(argv: Sequence[str]) -> int:
         raise UsageError("--checkpoint: name the checkpoint to calibrate, or the members of an ensemble")
     if several and (not args.out or args.out.suffix != ".json"):
         raise UsageError("several --checkpoint need --out FILE.json")
-    suffix = ".onnx" if args.checkpoint[0].endswith(".onnx") else ".safetensors"
+
+    from .model import checkpoint, exported
+    from .reader import find_checkpoint
+
+    onnx = find_checkpoint(args.checkpoint[0])[0].suffix == exported.SUFFIX
+    suffix = exported.SUFFIX if onnx else ".safetensors"
     if not several and args.out and args.out.suffix != suffix:
         raise UsageError(f"--out of one --checkpoint is FILE{suffix}")
 
@@ -78,7 +83,6 @@ def main(argv: Sequence[str]) -> int:
     from .decode.confidence import ENOUGH, ENOUGH_RIGHT, RANKED, curve_loss, fit, held_out_loss, method_name
     from .decode.decode import rank_of, weigh_track
     from .ensemble import Ensemble
-    from .model import checkpoint, exported
 
     ensemble = Ensemble(args.checkpoint, settings=args.set, device=args.device)
     decoder, read = ensemble.decoder, ensemble.decoder.config.read
@@ -146,7 +150,7 @@ def main(argv: Sequence[str]) -> int:
         console().print(f"weights: {said}")
     else:
         source = ensemble.readers[0].checkpoint.path
-        recalibrate = exported.recalibrate if suffix == exported.SUFFIX else checkpoint.recalibrate
+        recalibrate = exported.recalibrate if onnx else checkpoint.recalibrate
         recalibrate(source, calibration.to_dict(), read.model_dump(mode="json"), decoder.formats, target)
     console().print(f"fitted on {calibration.tracks} tracks, of which {calibration.right} are read rightly")
     if not (calibration.least_raw or calibration.least_mass or calibration.most_entropy):

@@ -130,6 +130,9 @@ def test_calibrating_keeps_network_and_hash(files: tuple[Path, Path], tmp_path: 
     assert after.calibration == {"slope": 2.0, "intercept": -1.0} and before.calibration is None
     with pytest.raises(UsageError, match=r"FILE\.onnx"):
         lpr.calibrate.main(["--checkpoint", str(target), "--tracks", "x", "--out", "y.safetensors"])
+    # Of shipped weights, by their name.
+    with pytest.raises(UsageError, match=r"FILE\.onnx"):
+        lpr.calibrate.main(["--checkpoint", "brazil-fast", "--tracks", "x", "--out", "y.safetensors"])
 
 
 def test_damaged_and_strange_files(files: tuple[Path, Path], tmp_path: Path) -> None:
