@@ -71,4 +71,4 @@ def test_every_variant_is_a_valid_configuration_one_change_from_the_first(ablati
     for name in ablation.VARIANTS:
         changed = ablation.variant(name, "", []).model_dump()
         found = [(s, k) for s in base for k in base[s] if base[s][k] != changed[s][k]]
-        assert len(found) == {"cpu": 0, "teacher": 3}.get(name, 1)
+        assert len(found) == {"cpu": 0, "teacher": 3, "merged": 2}.get(name, 1)
