@@ -36,7 +36,7 @@ TRACKS, FEWEST = 200, 20
 PICTURES = 32
 #: Largest difference of a probability between two networks of float32; rounding alone gives less than a hundredth.
 TOLERANCE = 1e-3
-#: Share of the tracks that must be read alike: of hard ones, half of which were misread anyway, nine tenths were.
+#: Share of the tracks that must be read alike: of `wide` ones, two fifths of them misread anyway, nine tenths were.
 ALIKE = 0.7
 
 

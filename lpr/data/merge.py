@@ -1,7 +1,7 @@
 """One picture made of several frames of a plate: each registered onto one of them, then their mean.
 
 Noise and a codec's blocks differ from frame to frame and cancel, and the frames sample the plate at different places,
-so that the mean shows strokes that no frame does. Multi-frame super-resolution knows this as shift-and-add (Elad and
+so that the mean can show strokes that no frame does. Multi-frame super-resolution knows this as shift-and-add (Elad and
 Hel-Or, 2001), here at the size that the frames are given in, larger than their own.
 """
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from .images import Image
 
 #: Height of the pictures that registration looks at, px: about as fine as LR frames themselves are. Twice as fine, less
-#: smoothed or in more rounds, the merged pictures were read no better, at twice the time and more.
+#: smoothed or in more rounds, merged pictures were read no better beyond the noise of 400 tracks (docs/training.md).
 LOOKED_AT_PX = 16
 SMOOTH_PX = 0.5
 _ROUNDS = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 20, 1e-3)
