@@ -84,6 +84,15 @@ def test_thresholds_lie_below_nearly_all_that_was_read_rightly():
     assert fit(evidence[:40], [True, False] * 20).least_raw == 0.0  # too few to know
 
 
+def test_of_few_plates_none_that_was_read_rightly_is_cut_off():
+    rng = np.random.default_rng(3)
+    raw = np.append(1 - rng.exponential(0.02, 216), [0.06, 0.35, 0.36, 0.4, 0.4, 0.41])
+    evidence = [Evidence(float(p), 1.0, float(p), float(1 - p)) for p in raw]
+    curve = fit(evidence, [True] * len(evidence))
+    assert all(curve.is_plate(one) for one in evidence)
+    assert not curve.is_plate(Evidence(0.04, 1.0, 0.9, 0.5)) and not curve.is_plate(Evidence(0.9, 1.0, 0.04, 0.5))
+
+
 def test_a_track_without_a_sure_frame_is_no_plate():
     rng = np.random.default_rng(4)
     evidence = [Evidence(0.5, 1.0, 1.0, float(value)) for value in rng.exponential(1.0, 1000)]

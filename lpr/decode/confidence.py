@@ -77,8 +77,8 @@ BEYOND = 1e-3
 ENOUGH, ENOUGH_RIGHT = 60, 40
 
 #: Tracks from which an isotonic curve is tried: through 113 photographs of Algerian plates, 105 of them read rightly,
-#: it leapt from 0 to 1.
-ENOUGH_ISOTONIC = 500
+#: it leapt from 0 to 1. Fewer do where each value stands for this many of them, as with votes of a few frames.
+ENOUGH_ISOTONIC, ENOUGH_A_VALUE = 500, 20
 
 FOLDS = 5
 
@@ -255,7 +255,8 @@ def fit(
         losses = [_cross_loss(x, target, fold, use_margin, isotonic=False) for use_margin in (False, True)]
         use_margin = losses[1] < losses[0]
         best = _logistic(x, target, use_margin)
-        isotonic = len(target) >= ENOUGH_ISOTONIC
+        values = len(np.unique(x, axis=0))
+        isotonic = len(target) >= min(ENOUGH_ISOTONIC, ENOUGH_A_VALUE * values)
         if isotonic and _cross_loss(x, target, fold, use_margin, isotonic=True) < min(losses):
             best = _isotonic(best, x, target)
     return replace(
@@ -323,24 +324,26 @@ def _gate(good: Sequence[Evidence]) -> Calibration:
     """A calibration with the thresholds of "not a plate" alone, from plates read rightly; with few of them none."""
     if len(good) < ENOUGH_RIGHT:
         return Calibration()
-    masses = [max(one.mass, one.raw) for one in good]
     return Calibration(
         least_raw=_least([one.raw for one in good]),
-        # The tail of masses near 1 is heavier than exponential: with thousands of plates it is seen, not estimated.
-        least_mass=min(_least(masses), float(np.exp(np.quantile(np.log(masses), LOST))) * (1 - 1e-9)),
-        most_entropy=float(np.quantile([one.entropy for one in good], 1 - LOST)),
+        least_mass=_least([max(one.mass, one.raw) for one in good]),
+        most_entropy=-float(np.log(_least([np.exp(-one.entropy) for one in good]))),
     )
 
 
 def _least(values: Sequence[float]) -> float:
-    """Where all but a share LOST of such values lie above, from the mean excess of their lower tail (peaks over
-    threshold): a few dozen values do not reach that far down themselves.
+    """Where all but a share LOST of such values lie above: from the mean excess of their lower tail (peaks over
+    threshold), since a few dozen values do not reach that far down themselves, but never above where these lie.
+
+    Tails may be heavier than exponential: of 222 photographs of Algerian plates the least likely ones were far below.
     """
     logs = np.log(values)
     start = float(np.quantile(logs, TAIL))
     tail = logs[logs <= start]
+    estimated = start - float(np.mean(start - tail)) * float(np.log(TAIL / LOST))
+    seen = float(np.quantile(logs, LOST, method="lower"))
     # A hair lower, so that rounding does not shut out values that are all alike.
-    return float(np.exp(start - np.mean(start - tail) * np.log(TAIL / LOST)) * (1 - 1e-9))
+    return float(np.exp(min(estimated, seen)) * (1 - 1e-9))
 
 
 def _cross_loss(
