@@ -169,6 +169,13 @@ class TrainConfig(Section):
     curriculum_steps: int = Field(
         0, ge=0, description="over the first so many steps the share of clean HR samples falls from 1 to data.hr_share"
     )
+    focal: float = Field(
+        0,
+        ge=0,
+        le=10,
+        description="focal CTC: a label's loss times (1 - its probability) to this power, so that what is read already "
+        "counts less; 0: off",
+    )
     slot_weight: float = Field(1.0, ge=0, description="weight of the slot head's cross-entropy beside CTC")
     sr_weight: float = Field(0.5, ge=0, description="weight of the super-resolution head's L1 loss beside CTC")
     ema: float = Field(

@@ -49,6 +49,7 @@ VARIANTS = {
     "no-slot-head": ["model.slot_head=false"],
     "no-hr": ["data.hr_frames=none"],
     "averaged": ["train.ema=0.999"],
+    "focal": ["train.focal=1"],
     "muon": ["train.optimizer=muon"],
     "merged": ["data.merged=0.4", "read.merged=2"],
     "light-augmentation": ["augment.strength=light"],

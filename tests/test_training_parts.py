@@ -36,15 +36,28 @@ def test_ctc_loss_by_hand() -> None:
     assert float(losses.slot) == float(losses.sr) == 0
 
 
+def test_focal_ctc_weighs_a_label_by_what_it_lacks() -> None:
+    logits = torch.zeros(2, 2, 3)
+    logits[1, :, 1] = 3.0
+    # Of two steps, classes blank, A, B: "A" has the alignments AA, -A and A-.
+    blank, a, _ = logits[1, 0].softmax(-1).tolist()
+    plain = [-math.log(3 / 9), -math.log(a * a + 2 * blank * a)]
+    outputs = TrainingOutputs(logits, None, None)
+    for focal in (0.5, 1.0, 2.0):
+        losses = compute_losses(outputs, torch.tensor([1, 1]), torch.tensor([1, 1]), None, TrainConfig(focal=focal))
+        expected = sum(loss * (1 - math.exp(-loss)) ** focal for loss in plain) / 2
+        assert float(losses.ctc) == pytest.approx(expected, rel=1e-5)
+
+
 def test_impossible_label_gives_zero_and_a_finite_gradient() -> None:
     logits = torch.zeros(1, 2, 3, requires_grad=True)
     # "AA" needs three steps.
-    losses = compute_losses(
-        TrainingOutputs(logits, None, None), torch.tensor([1, 1]), torch.tensor([2]), None, TrainConfig()
-    )
-    losses.total.backward()
-    assert losses.total.item() == 0
-    assert logits.grad is not None and bool((logits.grad == 0).all())
+    for config in (TrainConfig(), TrainConfig(focal=0.5)):
+        outputs = TrainingOutputs(logits, None, None)
+        losses = compute_losses(outputs, torch.tensor([1, 1]), torch.tensor([2]), None, config)
+        losses.total.backward()
+        assert losses.total.item() == 0
+        assert logits.grad is not None and bool((logits.grad == 0).all())
 
 
 def test_slot_targets_are_padded_with_blanks() -> None:

@@ -63,12 +63,12 @@ def compute_losses(
     of N true, and its log-posteriors, float32 (N, T, C).
     """
     log_probs = outputs.logits.log_softmax(-1).transpose(0, 1)  # (B, T, C) -> (T, B, C)
-    ctc = _ctc(log_probs, targets, target_lengths)
+    ctc = _ctc(log_probs, targets, target_lengths, config.focal)
     alone = log_probs
     if outputs.alone is not None:
         # A frame must stay readable on its own: tracks of one frame are, and votes take frames alone.
         alone = outputs.alone.log_softmax(-1).transpose(0, 1)
-        ctc = (ctc + _ctc(alone, targets, target_lengths)) / 2
+        ctc = (ctc + _ctc(alone, targets, target_lengths, config.focal)) / 2
     ctc = ctc * shares.pictures
     slot = sr = teacher = torch.zeros((), device=ctc.device)
     if outputs.slot_logits is not None:
@@ -94,14 +94,20 @@ def compute_losses(
     return Losses(total, ctc, slot, sr, teacher)
 
 
-def _ctc(log_probs: Tensor, targets: Tensor, target_lengths: Tensor) -> Tensor:
-    """Mean CTC loss of a character; log_probs float32 (T, B, C), else as for `compute_losses`."""
+def _ctc(log_probs: Tensor, targets: Tensor, target_lengths: Tensor, focal: float = 0) -> Tensor:
+    """Mean CTC loss of a character; log_probs float32 (T, B, C), else as for `compute_losses`.
+
+    focal: each label's loss counts (1 - its probability) to this power (after focal CTC, Feng et al. 2019); 0: the
+    plain loss. No gradient flows through this weight: that of a power below 1 is infinite where a loss is 0.
+    """
     steps = torch.full_like(target_lengths, log_probs.shape[0])
     # zero_infinity: a label that no alignment can spell gives 0 and not infinity; the label check before
     # training keeps such labels out, this is the last line for the gradient of a nearly impossible one.
     losses = functional.ctc_loss(
         log_probs, targets, steps, target_lengths, blank=BLANK, reduction="none", zero_infinity=True
     )
+    if focal:
+        losses = losses * (-torch.expm1(-losses.detach())) ** focal
     return (losses / target_lengths.masked_fill(target_lengths == 0, EMPTY_LENGTH)).mean()
 
 
