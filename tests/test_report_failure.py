@@ -56,6 +56,13 @@ def jpeg(image: Pixels, quality: int) -> Pixels:
     return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
 
 
+def covered(image: Pixels, start: float, end: float) -> Pixels:
+    """Something of one colour before these shares of the width."""
+    result, width = image.copy(), image.shape[1]
+    result[:, round(start * width) : round(end * width)] = (60, 90, 70)
+    return result
+
+
 def values_of(damage: Damage, tilt_deg: float = 0.0, scale: float = 1.0) -> dict[str, float]:
     """The measures of a track of five frames of growing width, each damaged."""
     return measure_track([damage(plate(round(width * scale), tilt_deg)) for width in WIDTHS_PX])
@@ -77,6 +84,9 @@ def test_a_sound_track_is_in_no_group() -> None:
         ("blurred", lambda image: blurred(image, 1.2)),
         ("blurred", moved),
         ("blocky", lambda image: jpeg(blurred(image, 0.7), 6)),
+        ("occluded", lambda image: covered(image, 0.35, 0.65)),
+        ("occluded", lambda image: covered(image, 0.0, 0.45)),
+        ("occluded", lambda image: covered(blurred(image, 1.0), 0.6, 1.0)),
         # Part of a video frame: its grid starts anywhere.
         ("blocky", lambda image: np.ascontiguousarray(jpeg(blurred(image, 0.7), 6)[3:, 5:])),
     ],
@@ -87,6 +97,11 @@ def test_damage_puts_a_track_into_its_group(group: str, damage: Damage) -> None:
 
 def test_mild_damage_does_not() -> None:
     assert groups_of(values_of(lambda image: jpeg(blurred(scaled(image, 0.8), 0.4), 90))) == ()
+
+
+def test_a_gap_between_characters_is_no_cover() -> None:
+    values = values_of(lambda image: covered(image, 0.4, 0.5))
+    assert 0 < values["gap"] < 0.2 and groups_of(values) == ()
 
 
 def test_small_and_tilted_tracks_are_found() -> None:

@@ -28,6 +28,10 @@ TILT_WIDTH_PX, TILT_HEIGHT_PX = 96, 40
 #: Shears tried for the tilt, in pixels down per pixel across (at the size above): about -11 to 11 degrees.
 SLOPES = np.arange(-8, 9) * 0.03
 
+#: A column with less than this share of the detail of columns with strokes shows none: of half covered plates and 300
+#: hard tracks 0.4 told most apart at a threshold that leaves the gaps of sound plates alone.
+GAP_DETAIL = 0.4
+
 #: Blocks are looked for in the middle of a frame only where it is larger than this; one codec made them all.
 BLOCKY_SIDE_PX = 512
 
@@ -81,6 +85,12 @@ MEASURES = (
         "the two strokes and the gap of an H or M no longer have a pixel each. Scenario B has 35 to 60 px",
     ),
     Measure(
+        "gap", "occluded", "of the width", 0.2, "above",
+        "longest stretch of the character zone without strokes: of 500 drawn tracks 1 % lie above, of 405 photographs "
+        "of plates of four countries and the figure tracks none; of drawn plates of which three tenths are covered 63 %, "
+        "four tenths 89 %. One covered character leaves no longer gap than plates have",
+    ),
+    Measure(
         "tilt", "tilted", "degrees", 2.5, "above",
         "angle of the shear that makes the rows most alike: over a plate of 40 px the line of text climbs by 1.7 px, a "
         "fifth of a character's height. The two tilted figure tracks lie at 3 to 4, the others below 1.2",
@@ -92,13 +102,14 @@ GROUPS = tuple(measure.group for measure in MEASURES)
 
 
 def measure_frame(image: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """All measures of one frame, uint8 (H, W, 3) RGB -> float (7,), in the order of `MEASURES`."""
+    """All measures of one frame, uint8 (H, W, 3) RGB -> float (8,), in the order of `MEASURES`."""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     height, width = grey.shape
     judged = _resize(grey, JUDGED_WIDTH_PX, max(8, round(height * JUDGED_WIDTH_PX / width)))
     low, median, high = np.percentile(_character_zone(judged), [5, 50, 95])
     return np.array(
-        [high, median, high - low, _sharpness(judged), _blockiness(grey), width, _tilt_deg(grey)], dtype=float
+        [high, median, high - low, _sharpness(judged), _blockiness(grey), width, _gap(judged), _tilt_deg(grey)],
+        dtype=float,
     )
 
 
@@ -137,6 +148,20 @@ def _sharpness(grey: NDArray[np.uint8]) -> float:
     energy = float((np.diff(inner, axis=1) ** 2).sum())
     left = float((np.diff(cv2.blur(inner, (3, 1)), axis=1) ** 2).sum())
     return max(0.0, 1 - left / energy) if energy else 0.0
+
+
+def _gap(grey: NDArray[np.uint8]) -> float:
+    """Longest stretch of columns with less than GAP_DETAIL of the detail that columns with strokes have, in [0, 1] of
+    the width of the character zone. Detail is the sum of the steps between neighbours, down and across.
+    """
+    inner = _character_zone(grey).astype(np.float32)
+    down = np.abs(np.diff(inner, axis=0)).sum(axis=0)
+    across = np.abs(np.diff(inner, axis=1, append=inner[:, -1:])).sum(axis=0)
+    detail = cv2.blur((down + across)[None], (3, 1))[0]
+    bare = detail < GAP_DETAIL * np.percentile(detail, 80)
+    # Between two columns with strokes, or the ends, lie the bare ones.
+    ends = np.flatnonzero(np.concatenate([[True], ~bare, [True]]))
+    return float(np.diff(ends).max() - 1) / len(bare)
 
 
 def _blockiness(grey: NDArray[np.uint8]) -> float:
