@@ -87,8 +87,8 @@ MEASURES = (
     Measure(
         "gap", "occluded", "of the width", 0.2, "above",
         "longest stretch of the character zone without strokes: of 500 drawn tracks 1 % lie above, of 405 photographs "
-        "of plates of four countries and the figure tracks none; of drawn plates of which three tenths are covered 63 %, "
-        "four tenths 89 %. One covered character leaves no longer gap than plates have",
+        "of plates of four countries and the figure tracks none; of drawn plates of which three tenths are covered "
+        "63 %, four tenths 89 %. One covered character leaves no longer gap than plates have",
     ),
     Measure(
         "tilt", "tilted", "degrees", 2.5, "above",
