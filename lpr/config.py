@@ -232,6 +232,11 @@ class ReadConfig(Section):
         description="pictures made of all frames of a track, registered onto one of them and averaged, that are read "
         "beside the frames, see data/merge.py; for networks trained with data.merged. Votes count frames alone",
     )
+    amp: bool = Field(
+        True,
+        description="compute in bfloat16 where a GPU or CPU has it: half the time, probabilities within about "
+        "0.01; false: float32, the same on all machines but for rounding",
+    )
     format_priors: bool = Field(
         False, description="weigh formats by the priors in their files; constrained, with log_prob_sum or sequence"
     )

@@ -80,7 +80,7 @@ class Ensemble:
             checkpoint="+".join(reader.decoder.checkpoint for reader in self.readers),
         )
         self.said = "\n".join(
-            f"checkpoint: {one.checkpoint.path} ({one.chosen}), model {one.checkpoint.hash[:12]}, {one.device}"
+            f"checkpoint: {one.checkpoint.path} ({one.chosen}), model {one.checkpoint.hash[:12]}, {one.place}"
             for one in self.readers
         )
         if recipe:

@@ -24,6 +24,8 @@ from .formats import AUTO, PlateFormat, load_formats, name_of, template_mask, wo
 from .model import exported
 from .model.checkpoint import Checkpoint, load, served_formats
 from .model.inference import Network, Stack, folded, posteriors_of, read_stack, stack
+from .model.precision import has_bfloat16
+from .model.recogniser import Recogniser
 from .types import InputError, Posteriors, Prediction, Problem, Track, UsageError, printable
 
 SHIPPED_WEIGHTS = Path(__file__).resolve().parent / "weights"
@@ -132,6 +134,12 @@ class Reader:
         self.config, self.formats = self.decoder.config, self.decoder.formats
         self.require(self.formats)
 
+    @property
+    def place(self) -> str:
+        """The device it computes on, and the type of its numbers where it is not float32."""
+        short = self.config.read.amp and isinstance(self.model, Recogniser) and has_bfloat16(self.device.type)
+        return f"{self.device}, bfloat16" if short else str(self.device)
+
     def require(self, formats: Sequence[PlateFormat]) -> None:
         """InputError unless the network can spell these formats and gives steps enough for them."""
         for template in (template for one in formats for template in one.templates):
@@ -188,8 +196,11 @@ class Reader:
             raise InputError("no frame was given", where=track_id, fix="name one or more files, or pixels")
         size, read = self.config.input, self.config.read
         pixels = np.stack(images) if images else np.zeros((0, size.channels, size.height, size.width), np.uint8)
-        found = posteriors_of(self.model, [stack(track_id, pixels, files, read)], self.checkpoint.alphabet, read.views)
-        return found[0], tuple(problems)
+        return self._posteriors_of([stack(track_id, pixels, files, read)])[0], tuple(problems)
+
+    def _posteriors_of(self, stacks: Sequence[Stack]) -> list[Posteriors]:
+        read = self.config.read
+        return posteriors_of(self.model, stacks, self.checkpoint.alphabet, read.views, amp=read.amp)
 
     def read_tracks(self, tracks: Iterable[Track]) -> Iterator[Prediction]:
         """Read tracks as a stream, one Prediction each and in their order; memory does not grow with their number."""
@@ -213,7 +224,7 @@ class Reader:
             def look(batch: Loading) -> list[tuple[Posteriors, tuple[Problem, ...]]]:
                 loaded = [future.result() for future in batch]
                 stacks = [one for one, _ in loaded]
-                found = posteriors_of(self.model, stacks, self.checkpoint.alphabet, self.config.read.views)
+                found = self._posteriors_of(stacks)
                 return [(one, problems) for one, (_, problems) in zip(found, loaded, strict=True)]
 
             def submit(batch: Loading) -> Future[list[tuple[Posteriors, tuple[Problem, ...]]]] | None:

@@ -154,8 +154,8 @@ def stepper(config: Config) -> Stepper:
     """What takes the optimiser steps of a run from the start on the CPU."""
     import torch
 
+    from lpr.model.precision import mixed_precision
     from lpr.model.recogniser import build_recogniser
-    from lpr.training.loop import mixed_precision
     from lpr.training.processes import Processes
     from lpr.training.state import Trained
     from lpr.training.step import Stepper

@@ -166,6 +166,24 @@ def test_many_frames_go_through_in_parts(monkeypatch: pytest.MonkeyPatch) -> Non
         np.testing.assert_allclose(np.array(one.log_probs), np.array(other.log_probs), atol=1e-4)
 
 
+def test_bfloat16_is_taken_where_the_device_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lpr.model import inference
+
+    model = build_recogniser(load_config(["phase1", "cpu"], ["model.hidden=8", "model.stn=true"])).eval()
+    frames = np.random.default_rng(0).integers(0, 256, (5, 3, 32, 128), np.uint8)
+    stacks = [inference.stack("a", frames, "abcde", ReadConfig())]
+
+    def probabilities(*, amp: bool, able: bool) -> np.ndarray:
+        monkeypatch.setattr(inference, "has_bfloat16", lambda device: able)
+        return np.exp(inference.posteriors_of(model, stacks, "AB", amp=amp)[0].log_probs)
+
+    plain = probabilities(amp=False, able=True)
+    np.testing.assert_array_equal(plain, probabilities(amp=True, able=False))
+    short = probabilities(amp=True, able=True)
+    assert short.dtype == np.float32 and 1e-6 < np.abs(short - plain).max() < 0.05
+    np.testing.assert_allclose(short.sum(-1), 1, atol=1e-5)
+
+
 def test_the_super_resolution_head_refuses_odd_sizes() -> None:
     config = load_config(["phase1", "cpu"], ["model.super_resolution=true", "input.height=33"])
     with pytest.raises(InputError, match="sizes that 2 divides, not 33x128"):

@@ -18,6 +18,7 @@ from ..config import InputConfig, ReadConfig
 from ..data.images import read_frames
 from ..data.merge import merge_frames, targets
 from ..types import Posteriors, Problem, Track, printable
+from .precision import has_bfloat16
 from .recogniser import Recogniser
 
 
@@ -106,7 +107,9 @@ def looks(frames: int, views: int) -> int:
     return min(max(1, -(-views // frames)), len(VIEWS)) if frames else 1
 
 
-def posteriors_of(model: Network, stacks: Sequence[Stack], alphabet: str, views: int = 1) -> list[Posteriors]:
+def posteriors_of(
+    model: Network, stacks: Sequence[Stack], alphabet: str, views: int = 1, *, amp: bool = False
+) -> list[Posteriors]:
     """One batch through the network: log-posteriors float32 (T, C), one or more a frame, on whatever device it lies.
 
     A track of fewer frames than `views` (`read.views`) is looked at until it has as many: the arrays of the second view
@@ -114,7 +117,8 @@ def posteriors_of(model: Network, stacks: Sequence[Stack], alphabet: str, views:
     image is behind, at the end. Of such tracks, and of a network that fuses frames itself, `Posteriors.alone` holds
     what each frame gives as it is and without the others.
 
-    The model should be in evaluation mode. A track without a frame gives no array.
+    The model should be in evaluation mode. A track without a frame gives no array. amp: compute in bfloat16 where the
+    device has it (`read.amp`); what was exported computes as it is.
     """
     # What is looked at together: each view of all frames of a track, and its merged pictures.
     sets = [
@@ -128,7 +132,8 @@ def posteriors_of(model: Network, stacks: Sequence[Stack], alphabet: str, views:
         # Frames that look at each other cannot be parted; others can, so that memory does not grow with their number.
         most = len(images) if model.temporal else MOST_FRAMES
         parts = []
-        with torch.inference_mode():
+        device = model.device.type
+        with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=amp and has_bfloat16(device)):
             for part in (slice(begin, begin + most) for begin in range(0, len(images), most)):
                 pictures = torch.from_numpy(images[part]).to(model.device).contiguous(memory_format=torch.channels_last)
                 parts.append(model.together(pictures, together[part]))

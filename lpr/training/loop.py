@@ -18,6 +18,7 @@ from ..data.sources import Sources, shown
 from ..data.splits import HeldOut
 from ..files import writing
 from ..model import checkpoint
+from ..model.precision import mixed_precision
 from ..model.recogniser import build_recogniser
 from ..types import InputError, Prediction
 from .average import check_teacher
@@ -412,19 +413,6 @@ class _Loop:
         }
         extra = {"split": self.facts["split"], "figures": figures}
         checkpoint.save(self.run.best, self.trained.reader, self.config, extra)
-
-
-def mixed_precision(device: torch.device) -> torch.dtype | None:
-    """The short type that this device multiplies faster than float32, if any.
-
-    bfloat16 trains the `cpu` network 1.7 times as fast on a CPU that has it; emulated it would be slower than float32.
-    """
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
-        able = torch.cpu.get_capabilities()
-        return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else None
-    return None
 
 
 def start_worker(worker: int) -> None:

@@ -53,7 +53,7 @@ def read_posteriors(model: Recogniser, tracks: Sequence[Track], config: Config) 
         batch = tracks[start : start + config.read.batch_tracks]
         loaded = [read_stack(track, config.input, config.read) for track in batch]
         stacks = [one for one, _ in loaded]
-        posteriors = posteriors_of(model, stacks, config.model.alphabet, config.read.views)
+        posteriors = posteriors_of(model, stacks, config.model.alphabet, config.read.views, amp=config.read.amp)
         found += zip(posteriors, (problems for _, problems in loaded), strict=True)
     return found
 
