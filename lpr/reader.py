@@ -23,8 +23,8 @@ from .decode.stored import Decoder
 from .formats import AUTO, PlateFormat, load_formats, name_of, template_mask, worst_case_steps
 from .model import exported
 from .model.checkpoint import Checkpoint, load, served_formats
+from .model.devices import default_device, gpu_trouble, has_bfloat16
 from .model.inference import Network, Stack, folded, posteriors_of, read_stack, stack
-from .model.precision import has_bfloat16
 from .model.recogniser import Recogniser
 from .types import InputError, Posteriors, Prediction, Problem, Track, UsageError, printable
 
@@ -116,7 +116,7 @@ class Reader:
             self.checkpoint = exported.load(path)
             self.model: Network = self.checkpoint.model
         else:
-            self.device = _device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+            self.device = _device(device) if device else default_device()
             self.checkpoint = load(path, self.device)
             self.model = folded(self.checkpoint.model)
         stored = self.checkpoint.calibration
@@ -138,7 +138,8 @@ class Reader:
     def place(self) -> str:
         """The device it computes on, and the type of its numbers where it is not float32."""
         short = self.config.read.amp and isinstance(self.model, Recogniser) and has_bfloat16(self.device.type)
-        return f"{self.device}, bfloat16" if short else str(self.device)
+        unfit = f" (the GPU cannot compute: {gpu_trouble()})" if self.device.type == "cpu" and gpu_trouble() else ""
+        return f"{self.device}{', bfloat16' if short else ''}{unfit}"
 
     def require(self, formats: Sequence[PlateFormat]) -> None:
         """InputError unless the network can spell these formats and gives steps enough for them."""
@@ -249,10 +250,10 @@ def _frames_in(folder: Path) -> list[Path]:
 
 
 def _device(name: str) -> torch.device:
-    """The device of this name, proven by a tensor that goes there and back; UsageError where there is none."""
+    """The device of this name, proven by a sum that is computed there; UsageError where there is none."""
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device).cpu()
+        torch.zeros(1, device=device).add(1).cpu()
     # What torch raises for unknown names, for builds without the device, and where none is plugged in.
     except (AssertionError, ImportError, RuntimeError) as error:
         raise UsageError(f"--device {name}: {str(error).splitlines()[0]}", fix="cpu works everywhere") from error

@@ -11,6 +11,7 @@ The same command continues an interrupted sweep: trials in sweep.csv are done, o
 from __future__ import annotations
 
 import csv
+import gc
 import io
 import json
 import shutil
@@ -77,6 +78,8 @@ def main(argv: Sequence[str]) -> int:
         raise UsageError("--minutes must be above 0, --trials at least 1, --seed at least 0")
     config = load_config(args.preset, args.set)
 
+    import torch
+
     from .data.sources import check_names, parse_sources
     from .model import checkpoint
     from .training.loop import train
@@ -115,6 +118,9 @@ def main(argv: Sequence[str]) -> int:
             # A rate too high or a batch too large is a result, too; what is wrong with data or disk is none.
             failed = error.problem.what
             cli.console().print(f"failed: {failed}")
+        # What failed keeps its network in the frames of its traceback, and the next trial needs the memory.
+        gc.collect()
+        torch.cuda.empty_cache()
         select = figures["select"]
         found = {**settings, **{key: select[key] for key in ("exact", "characters", "tracks")}}
         found |= {"epoch": figures["epoch"], "steps": figures["step"], "run": name, "failed": failed}

@@ -16,6 +16,7 @@ import argparse
 import csv
 import io
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -71,6 +72,8 @@ TIMED_STEPS = 8
 
 
 def main(argv: Sequence[str]) -> int:
+    # Rates and minutes are those of a core; torch is imported after this.
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs="+", required=True, metavar="DIR", help="to train on, as for lpr.train")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="run folders and tables go there")
@@ -154,7 +157,7 @@ def stepper(config: Config) -> Stepper:
     """What takes the optimiser steps of a run from the start on the CPU."""
     import torch
 
-    from lpr.model.precision import mixed_precision
+    from lpr.model.devices import mixed_precision
     from lpr.model.recogniser import build_recogniser
     from lpr.training.processes import Processes
     from lpr.training.state import Trained

@@ -60,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--checkpoint", nargs="+", metavar="PATH", help="as lpr.infer takes them")
     parser.add_argument("--format", nargs="+", default=[], metavar="NAME")
     parser.add_argument("--set", nargs="+", default=[], metavar="K=V", help="such as read.fusion=confidence_vote")
-    parser.add_argument("--readers", type=int, help="default: one a core of this machine")
+    parser.add_argument("--readers", type=int, help="default: as many as there are cores or GPUs for")
     parser.add_argument("--cpus", type=float, default=1, help="cores a reader takes (default 1)")
     parser.add_argument("--gpus", type=float, default=0, help="GPUs a reader takes, also a share of one (default 0)")
     parser.add_argument("--batch", type=int, default=256, help="tracks handed over at once (default 256)")
@@ -99,7 +99,9 @@ def main(argv: Sequence[str]) -> int:
     if left:
         here = {"env_vars": {"PYTHONPATH": str(Path(__file__).resolve().parent.parent)}}
         ray.init(log_to_driver=False, logging_level=logging.WARNING, runtime_env=here)
-        readers = min(args.readers or os.cpu_count() or 1, -(-len(left) // args.batch))
+        there = ray.cluster_resources()
+        most = there.get("GPU", 0) / args.gpus if args.gpus else there.get("CPU", 1) / args.cpus
+        readers = min(args.readers or max(1, int(most)), -(-len(left) // args.batch))
         lines = read_all(left, options, readers, args)
         with writing(journal), journal.open("a", encoding="utf-8", newline="\n") as kept:
             for line in track_progress(lines, "reading", len(left)):

@@ -29,8 +29,10 @@ if [ -n "${needs:-}" ] && [ ! -e "$needs" ] && [ ! -f "${LPR_RUN:-runs/phase2}/l
     exit 1
 fi
 
-if "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
+if "$python" -c 'import sys; from lpr.model.devices import default_device; sys.exit(default_device().type == "cpu")'; then
     preset="${LPR_PRESET:-seed-crnn}"
+    # One loader process prepares some 2,600 frames a second, which a GPU waits for. Settings of the caller's come later.
+    set -- --set "data.workers=$(nproc)" "$@"
 else
     preset="${LPR_PRESET:-cpu}"
     echo "no GPU found: taking the preset $preset (LPR_PRESET=name takes another)" >&2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import math
 import os
@@ -162,6 +163,14 @@ def test_state_restores_weights_optimiser_and_random_numbers(tmp_path: Path) -> 
         assert torch.equal(a, b), name
     moments = [next(iter(t.optimizer.state.values()))["exp_avg_sq"] for t in (first, second)]
     assert torch.equal(*moments)
+
+
+def test_a_state_without_a_scaler_is_resumed_with_one(tmp_path: Path) -> None:
+    """As where a run that was begun on a CPU goes on on a GPU without bfloat16."""
+    save_state(tmp_path / "last.pt", Position(step=5), _trained(1), load_config(), {})
+    scaled = dataclasses.replace(_trained(2), scaler=torch.amp.GradScaler("cpu"))
+    assert restore(read_state(tmp_path / "last.pt"), scaled).step == 5
+    assert scaled.scaler.is_enabled() and scaled.scaler.get_scale() > 1
 
 
 def test_damaged_and_missing_states_are_named(tmp_path: Path) -> None:

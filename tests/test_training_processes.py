@@ -7,11 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from training_case import TINY, make_data
 
+from lpr.model import devices
+from lpr.training import processes
 from lpr.training.processes import Processes
 from lpr.training.state import read_state
+from lpr.types import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -80,3 +84,26 @@ def test_parts_cover_a_batch_and_may_be_empty() -> None:
     assert Processes(2, 3).part([1, 2]) == []
     alone = Processes()
     assert alone.part([1, 2]) == [1, 2] and alone.gather("x") == ["x"] and alone.agree("time") == "time"
+
+
+def test_a_gpu_that_is_not_there_or_too_old_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(processes, "gpu_trouble", lambda number=0: "")
+    monkeypatch.setattr(processes, "default_device", lambda: torch.device("cpu"))
+    assert Processes(0, 2, 0).device == torch.device("cuda", 0)
+    with pytest.raises(InputError, match="there are 1"):
+        Processes(1, 2, 1)
+    monkeypatch.setattr(processes, "gpu_trouble", lambda number=0: "no kernel image is available")
+    with pytest.raises(InputError, match="no kernel image"):
+        Processes(0, 2, 0)
+    # Alone it takes what can compute.
+    assert Processes().device.type == "cpu"
+
+
+def test_a_gpu_is_tried_before_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    devices.gpu_trouble.cache_clear()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    # This torch sees no GPU, or hides it: what a tensor there raises stands for a GPU without kernels.
+    assert devices.gpu_trouble() and devices.default_device().type == "cpu"
+    devices.gpu_trouble.cache_clear()

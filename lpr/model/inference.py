@@ -18,7 +18,7 @@ from ..config import InputConfig, ReadConfig
 from ..data.images import read_frames
 from ..data.merge import merge_frames, targets
 from ..types import Posteriors, Problem, Track, printable
-from .precision import has_bfloat16
+from .devices import has_bfloat16
 from .recogniser import Recogniser
 
 

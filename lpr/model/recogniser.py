@@ -181,11 +181,20 @@ class Recogniser(nn.Module):
         # Mixing blocks take a map, here of one row: (B, 1, T, D h).
         if len(self.mixing):
             sequence = self.mixing(sequence[:, None])[:, 0]
+        return self.dropout(self._along(sequence)), early
+
+    def _along(self, sequence: Tensor) -> Tensor:
+        """What reads along the steps, (B, T, D h) -> (B, T, 2 hidden)."""
         if self.encoder is not None:
-            sequence = self.encoder(sequence[:, None])[:, 0]
+            outputs: Tensor = self.encoder(sequence[:, None])[:, 0]
+        elif sequence.is_cuda and torch.get_autocast_dtype("cuda") is torch.bfloat16:
+            # Autocast would hand float16 to cuDNN's LSTM whatever its own type, and without a scaler small gradients
+            # are lost there.
+            with torch.autocast("cuda", enabled=False):
+                outputs, _ = self.lstm(sequence.float())
         else:
-            sequence, _ = self.lstm(sequence)
-        return self.dropout(sequence), early
+            outputs, _ = self.lstm(sequence)
+        return outputs
 
 
 def standardise(images: Tensor) -> Tensor:

@@ -18,7 +18,8 @@ class WeightAverage:
 
     def __init__(self, model: Recogniser, decay: float) -> None:
         self.decay = decay
-        self.model = deepcopy(model).eval().requires_grad_(False)
+        # Moved, though it lies there: that lays the copied weights of an LSTM side by side again, as GPUs want them.
+        self.model = deepcopy(model).eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
     @torch.no_grad()
     def update(self, model: Recogniser, step: int) -> None:

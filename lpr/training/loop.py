@@ -18,7 +18,7 @@ from ..data.sources import Sources, shown
 from ..data.splits import HeldOut
 from ..files import writing
 from ..model import checkpoint
-from ..model.precision import mixed_precision
+from ..model.devices import gpu_trouble, mixed_precision
 from ..model.recogniser import build_recogniser
 from ..types import InputError, Prediction
 from .average import check_teacher
@@ -94,6 +94,10 @@ def _begin(config: Config, data: Sources, run: RunFolder, resume: bool, lock: Ex
     # Channels last makes convolutions about 15 % faster on CPUs, and mixed precision on GPUs.
     model = model.to(group.device).to(memory_format=torch.channels_last)
     amp_type = mixed_precision(group.device) if config.train.amp else None
+    # The fastest convolutions for pictures of one size; without a GPU it does nothing.
+    torch.backends.cudnn.benchmark = True
+    if group.device.type == "cpu" and (trouble := gpu_trouble()):
+        prepared.notes.append(f"WARNING: training on the CPU, since this torch cannot use the GPU: {trouble}")
     trained = Trained.start(model, config, amp_type)
     if group.count > 1:
         prepared.notes.append(
@@ -101,11 +105,12 @@ def _begin(config: Config, data: Sources, run: RunFolder, resume: bool, lock: Ex
         )
     position = Position()
     if state is not None:
-        then, now = (state["threads"], state.get("processes", 1)), (torch.get_num_threads(), group.count)
+        then = state["threads"], state.get("processes", 1), state.get("device", group.device.type)
+        now = torch.get_num_threads(), group.count, group.device.type
         if then != now:
+            words = [f"{threads} threads, {count} processes, {device}" for threads, count, device in (then, now)]
             prepared.notes.append(
-                f"note: {then[0]} threads and {then[1]} processes then, {now[0]} and {now[1]} now: the result will not "
-                "be bit-equal to an uninterrupted run's"
+                f"note: {words[0]} then, {words[1]} now: the result will not be bit-equal to an uninterrupted run's"
             )
         position = restore(state, trained)
         if changed:

@@ -12,6 +12,8 @@ from .state import FREE_ON_RESUME
 
 #: How torch's CPU allocator and its loader's processes say it; a GPU has an exception of its own.
 _WORDS = ("can't allocate memory", "not enough memory", "Cannot allocate memory", "bad allocation", "std::bad_alloc")
+#: Libraries on a GPU that find no room for what they need beside torch.
+_GPU_WORDS = ("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
 _WORKER = "DataLoader worker"
 
 
@@ -27,8 +29,9 @@ def enough_memory(setting: str, size: int) -> Iterator[None]:
         text = str(error)
         call = "with --resume" if setting in FREE_ON_RESUME else "in a new --run"
         smaller = f"{call} --set {setting}={max(1, size // 2)}"
-        if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(word in text for word in _WORDS):
-            where = "GPU" if isinstance(error, torch.OutOfMemoryError) else "machine"
+        gpu = isinstance(error, torch.OutOfMemoryError) or any(word in text for word in _GPU_WORDS)
+        if gpu or isinstance(error, MemoryError) or any(word in text for word in _WORDS):
+            where = "GPU" if gpu else "machine"
             raise TooDemanding(
                 f"the {where}'s memory does not suffice for {size} at once",
                 where=setting,

@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ..model.devices import has_bfloat16
+
 #: Nesterov's momentum, as published.
 MOMENTUM = 0.95
 #: Coefficients and number of the quintic iterations that bring singular values near 1, as published.
@@ -67,7 +69,10 @@ def orthogonal(matrix: Tensor) -> Tensor:
     """`matrix`, float (M, N), with its singular values brought to 0.7 to 1.2 (of full rank) and its directions kept."""
     a, b, c = _QUINTIC
     tall = matrix.shape[0] > matrix.shape[1]
-    x: Tensor = (matrix.T if tall else matrix).bfloat16()
+    x: Tensor = matrix.T if tall else matrix
+    if not x.is_cuda or has_bfloat16("cuda"):
+        # Enough for this; emulated it is slower than float32, and GPUs of before 2018 refuse it.
+        x = x.bfloat16()
     x = x / torch.linalg.norm(x).clamp(min=1e-7)
     for _ in range(_ITERATIONS):
         gram = x @ x.T

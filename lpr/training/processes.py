@@ -25,6 +25,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from ..model.devices import default_device, gpu_trouble
 from ..types import InputError
 from .stopping import Reason
 
@@ -39,7 +40,21 @@ class Processes:
 
     def __init__(self, rank: int = 0, count: int = 1, local_rank: int = 0) -> None:
         self.rank, self.count = rank, count
-        self.device = torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
+        self.device = default_device()
+        if count > 1 and torch.cuda.is_available():
+            if local_rank >= (gpus := torch.cuda.device_count()):
+                raise InputError(
+                    f"process {local_rank + 1} of this machine has no GPU: there are {gpus}",
+                    where="--nproc-per-node",
+                    fix=f"--nproc-per-node={gpus}, or CUDA_VISIBLE_DEVICES= before the command to train on CPUs",
+                )
+            if trouble := gpu_trouble(local_rank):
+                raise InputError(
+                    f"cannot compute with this torch: {trouble}",
+                    where=f"GPU {local_rank}",
+                    fix="CUDA_VISIBLE_DEVICES= before the command trains on CPUs, or install a torch built for it",
+                )
+            self.device = torch.device("cuda", local_rank)
 
     @property
     def is_first(self) -> bool:

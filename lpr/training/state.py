@@ -1,7 +1,8 @@
 """The whole state of a training run between two steps: what `last.pt` holds, and how it is written and read.
 
-Everything that the remaining run depends on is in here, so that a resumed run ends bit-equal to an uninterrupted one
-at the same thread count. The samples need no state: they follow from the seed and the epoch.
+Everything that the remaining run depends on is in here, so that on a CPU a resumed run ends bit-equal to an
+uninterrupted one at the same thread count; a GPU adds up in no fixed order. The samples need no state: they follow from
+the seed and the epoch.
 """
 
 from __future__ import annotations
@@ -118,6 +119,7 @@ def save_state(
         "config": config.model_dump(mode="json"),
         "threads": torch.get_num_threads(),
         "processes": processes,
+        "device": trained.model.device.type,
         "data": dict(data),
     }
     content = io.BytesIO()
@@ -150,7 +152,9 @@ def restore(state: Mapping[str, Any], trained: Trained) -> Position:
     """Put a state read by `read_state` into the model, optimiser, scaler and random generators, last of all."""
     trained.model.load_state_dict(state["model"])
     trained.optimizer.load_state_dict(state["optimizer"])
-    trained.scaler.load_state_dict(state["scaler"])
+    # A run that was begun in another precision has none, and this one's may be off.
+    if state["scaler"]:
+        trained.scaler.load_state_dict(state["scaler"])
     if trained.average is not None:
         trained.average.model.load_state_dict(state["average"])
     torch.set_rng_state(state["rng"])

@@ -16,6 +16,9 @@ from .memory import enough_memory
 from .processes import Processes
 from .state import Position, Trained
 
+#: Gradients that overflow float16 at this scale, 2^26 times smaller than the first one, are infinite themselves.
+LEAST_SCALE = 1e-3
+
 FIGURES = ("loss", "ctc", "slot", "sr", "teacher")
 
 
@@ -68,13 +71,18 @@ class Stepper:
                 values = [float(part.detach()) for part in parts]
             except InputError as caught:
                 error = caught
+        elif scaler.is_enabled():
+            # It wants to have scaled something on this process, too.
+            scaler.scale(torch.zeros((), device=self.group.device))
         self.group.raise_any(error)
         figures = dict(zip(FIGURES, self.group.add_up(model, shares.pictures, values), strict=True))
         scaler.unscale_(optimizer)
         norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), settings.grad_clip))
         figures |= {"grad_norm": norm, "steps": 1.0}
-        # The scaler skips a step whose scaled gradients overflowed and tries a smaller scale; that is no defect.
-        if not math.isfinite(figures["loss"]) or (not math.isfinite(norm) and not scaler.is_enabled()):
+        # The scaler skips a step whose scaled gradients overflowed and tries a smaller scale; that is no defect, unless
+        # they are not finite however small it is.
+        given_up = not scaler.is_enabled() or scaler.get_scale() < LEAST_SCALE
+        if not math.isfinite(figures["loss"]) or (not math.isfinite(norm) and given_up):
             raise NotFinite(figures, self._cause(all(self.group.gather(outputs_finite))))
         scaler.step(optimizer)
         scaler.update()

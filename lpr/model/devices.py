@@ -1,10 +1,30 @@
-"""Short floating-point types, where a device multiplies them faster than float32."""
+"""Which device computes, and in which floating-point type where it multiplies a short one faster than float32."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 
 import torch
+
+
+@lru_cache(maxsize=8)
+def gpu_trouble(number: int = 0) -> str:
+    """Why a GPU that torch sees cannot compute; "" where it can, and where there is none.
+
+    A GPU that is older than what the installed torch was built for is seen, and fails at its first kernel.
+    """
+    if not torch.cuda.is_available():
+        return ""
+    try:
+        torch.ones(1, device=torch.device("cuda", number)).add(1).cpu()
+    except RuntimeError as error:
+        return str(error).splitlines()[0]
+    return ""
+
+
+def default_device() -> torch.device:
+    """The first GPU where there is one that can compute, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() and not gpu_trouble() else "cpu")
 
 
 @lru_cache(maxsize=8)
