@@ -12,7 +12,7 @@ import torch
 from training_case import TINY, make_data
 
 from lpr.model import devices
-from lpr.training import processes
+from lpr.training import processes as module
 from lpr.training.processes import Processes
 from lpr.training.state import read_state
 from lpr.types import InputError
@@ -89,12 +89,12 @@ def test_parts_cover_a_batch_and_may_be_empty() -> None:
 def test_a_gpu_that_is_not_there_or_too_old_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    monkeypatch.setattr(processes, "gpu_trouble", lambda number=0: "")
-    monkeypatch.setattr(processes, "default_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(module, "gpu_trouble", lambda number=0: "")
+    monkeypatch.setattr(module, "default_device", lambda: torch.device("cpu"))
     assert Processes(0, 2, 0).device == torch.device("cuda", 0)
     with pytest.raises(InputError, match="there are 1"):
         Processes(1, 2, 1)
-    monkeypatch.setattr(processes, "gpu_trouble", lambda number=0: "no kernel image is available")
+    monkeypatch.setattr(module, "gpu_trouble", lambda number=0: "no kernel image is available")
     with pytest.raises(InputError, match="no kernel image"):
         Processes(0, 2, 0)
     # Alone it takes what can compute.
