@@ -206,7 +206,7 @@ def _weights(tracks: Sequence[tuple[Posteriors, str]], ensemble: Ensemble) -> tu
     members = len(ensemble.readers)
     known = []  # per track: logs of its texts under each array (F, N), the arrays' own weights, where the right one is
     for one, text in tracks:
-        arrays, own, _ = fused_evidence([clean(array, alphabet) for array in one.log_probs], read, formats, alphabet)
+        arrays, own, *_ = fused_evidence([clean(array, alphabet) for array in one.log_probs], read, formats, alphabet)
         if not arrays:
             continue
         found = n_best_tracks([arrays, *([array] for array in arrays)], formats, alphabet, CANDIDATES)

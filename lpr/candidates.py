@@ -215,7 +215,7 @@ def _finder(
 
     def find(posteriors: Posteriors) -> dict[str, Any]:
         arrays = [clean(array, alphabet) for array in posteriors.log_probs]
-        evidence, weights, _ = fused_evidence(arrays, read, formats, alphabet, posteriors.weights, posteriors.files)
+        evidence, weights, *_ = fused_evidence(arrays, read, formats, alphabet, posteriors.weights, posteriors.files)
         # Raw probabilities first; the best plate's confidence sets the scale of the others.
         best, weighed = weigh_track(posteriors, read, formats, top - 1)
         confidence = calibrated(weighed, read, calibration)

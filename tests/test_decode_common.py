@@ -182,9 +182,11 @@ def test_raw_values_follow_bayes_rule() -> None:
 def test_the_mass_of_weighed_texts_is_their_sum() -> None:
     array = normalised(np.random.default_rng(1).normal(size=(5, 4)))
     totals = obeying(by_brute_force(array, "0AB")[0], formats_of("XX", "X"))
-    for power in (0.0, 0.5, 1.0):
+    powers = (0.0, 0.5, 1.0)
+    for power, masses in zip(powers, frame_masses([array], formats_of("XX", "X"), "0AB", powers), strict=True):
         wanted = sum(prob * share(text) ** power for text, prob in totals.items())
-        assert frame_masses([array], formats_of("XX", "X"), "0AB", power)["f"] == pytest.approx([wanted])
+        assert masses["f"] == pytest.approx([wanted])
+        assert frame_masses([array], formats_of("XX", "X"), "0AB", (power,))[0]["f"] == pytest.approx([wanted])
 
 
 def test_only_formats_that_weigh_characters_ask_for_another_calibration() -> None:

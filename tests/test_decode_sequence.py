@@ -330,7 +330,7 @@ def test_an_unsure_frame_does_not_outweigh_a_sure_one():
 def test_masses_of_formats_equal_brute_force(case, weighted):
     alphabet, formats, arrays = case
     weights = fused_weights([1.0, 2.5, 0.0][: len(arrays)] if weighted else None, len(arrays))
-    found = frame_masses(arrays, formats, alphabet)
+    (found,) = frame_masses(arrays, formats, alphabet)
     masses = fused_masses(found, weights)
     for one in formats:
         shares = [sum(obeying(by_brute_force(a, alphabet)[0], (one,)).values()) for a in arrays]

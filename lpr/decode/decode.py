@@ -91,7 +91,9 @@ def weigh_track(
     arrays = [clean(array, alphabet) for array in posteriors.log_probs]
     own = [clean(array, alphabet) for array in posteriors.alone] or arrays
     per_frame = _frame_readings(own, posteriors, read, formats)
-    fused, weights, masses = fused_evidence(arrays, read, formats, alphabet, posteriors.weights, posteriors.files)
+    fused, weights, masses, weighed = fused_evidence(
+        arrays, read, formats, alphabet, posteriors.weights, posteriors.files
+    )
     files = posteriors.files or ("a frame",) * len(arrays)
     others: tuple[tuple[str, float], ...] = ()
     after: tuple[float, ...] = ()
@@ -100,7 +102,8 @@ def weigh_track(
         # A frame in which the free decoders saw nothing, or one too short for a plate, has no vote.
         text, raw = VOTES[read.fusion]([r for r in per_frame if r.text and np.isfinite(r.log_prob)])
     else:
-        ranked = _rank(fused, weights, alphabet, read, formats, masses, max(RANKED, 1 + runners_up))
+        factor = _prior_factor(masses, weighed, {f.name: f.prior if read.format_priors else 1.0 for f in formats})
+        ranked = _rank(fused, weights, alphabet, read, formats, factor, max(RANKED, 1 + runners_up))
         (text, raw), others = (ranked[0], ranked[1:]) if ranked else (("", 0.0), ())
         if others and raw > 0:
             margin = float(np.log(raw) - np.log(max(others[0][1], TINY)))
@@ -138,14 +141,15 @@ def fused_evidence(
     alphabet: str,
     given: Sequence[float] = (),
     files: Sequence[str] = (),
-) -> tuple[list[NDArray[np.float64]], list[float], dict[str, float]]:
-    """The arrays whose weighted geometric mean of probabilities ranks texts, their weights, and the formats' masses.
+) -> tuple[list[NDArray[np.float64]], list[float], dict[str, float], dict[str, float]]:
+    """The arrays whose weighted geometric mean of probabilities ranks texts, their weights, and the formats' masses:
+    of all texts alike, and with each text weighed by how common its characters are.
 
     From cleaned frames (T, C): one sum of logs, or each frame with its weight, that of `fusion.frame_weights` times
     the `given` one. `given` and `files` are the weights and files of `types.Posteriors`.
     """
     fused = [log_prob_sum(arrays, 1 / len(arrays))] if read.fusion == "log_prob_sum" and arrays else list(arrays)
-    masses = frame_masses(fused, formats, alphabet)
+    masses, weighed = frame_masses(fused, formats, alphabet, (0.0, common_power(read)))
     # Free decoders read what obeys no format, too.
     spelled = [min(1.0, sum(some)) for some in zip(*masses.values(), strict=True)]
     constrained = read.decoder == "constrained"
@@ -155,7 +159,7 @@ def fused_evidence(
     weights = frame_weights(fused, spelled if constrained else [1.0] * len(fused), focus, merged)
     if given and read.fusion == "sequence":
         weights = fused_weights([a * b for a, b in zip(weights, given, strict=True)], len(fused))
-    return fused, weights, fused_masses(masses, weights)
+    return fused, weights, fused_masses(masses, weights), fused_masses(weighed, weights)
 
 
 def common_power(read: ReadConfig) -> float:
@@ -255,19 +259,15 @@ def _rank(
     alphabet: str,
     read: ReadConfig,
     formats: Sequence[PlateFormat],
-    masses: Mapping[str, float],
+    factor: float,
     count: int,
 ) -> tuple[tuple[str, float], ...]:
-    """The best texts with their raw probabilities, best first."""
+    """The best texts with their raw probabilities, best first; a plate's is multiplied by `factor`."""
     if read.decoder == "constrained":
         common = common_power(read)
         (found,) = n_best_tracks(
             [evidence], formats, alphabet, count, weights=[weights], priors=read.format_priors, common=common
         )
-        weighed = masses
-        if weighing := [one for one in formats if one.common and common]:
-            weighed = {**masses, **fused_masses(frame_masses(evidence, weighing, alphabet, common), weights)}
-        factor = _prior_factor(masses, weighed, {f.name: f.prior if read.format_priors else 1.0 for f in formats})
         return tuple((text, min(1.0, factor * float(np.exp(log_prob)))) for text, log_prob in found.texts)
     if read.decoder == "greedy":
         texts = {greedy(array, alphabet).text for array in evidence}

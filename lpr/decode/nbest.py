@@ -120,7 +120,9 @@ def fused_weights(weights: Sequence[float] | None, frames: int) -> list[float]:
         return [1 / frames] * frames
     if len(weights) != frames or not all(0 <= w < np.inf for w in weights) or not sum(weights) > 0:
         raise InputError(f"weights {list(weights)} are not one number of at least 0 for each of {frames} frames")
-    return [w / sum(weights) for w in weights]
+    # Sorted, because the order of additions changes the last bit and the order of frames must not.
+    total = sum(sorted(weights))
+    return [w / total for w in weights]
 
 
 def search_tracks(

@@ -51,15 +51,27 @@ def weighed_spellings(
     priors: count each format's prior. common: a power of how common the characters are at their positions
     (`PlateFormat.common`), by which templates are parted; 0: all alike. Of formats that share a text the larger counts.
     """
+    return _weighed_spellings(tuple(_key(one, priors, common) for one in formats), common)
+
+
+#: Of a format what its weighed spellings depend on: templates, prior, and common characters by position.
+_Key = tuple[tuple[str, ...], float, tuple[tuple[int, tuple[tuple[str, float], ...]], ...]]
+
+
+def _key(one: PlateFormat, priors: bool, common: float) -> _Key:
+    shares = tuple((position, tuple(groups.items())) for position, groups in one.common.items()) if common else ()
+    return one.templates, one.prior if priors else 1.0, shares
+
+
+@lru_cache(maxsize=64)
+def _weighed_spellings(keys: tuple[_Key, ...], common: float) -> tuple[tuple[Spelling, ...], tuple[float, ...]]:
     found: dict[Spelling, float] = {}
-    largest = max((plate_format.prior for plate_format in formats), default=1.0)
-    for plate_format in formats:
-        log_prior = float(np.log(plate_format.prior / largest)) if priors else 0.0
-        for template in plate_format.templates:
-            parts = [
-                _parted(allowed(symbol), plate_format.common.get(position, {}) if common else {})
-                for position, symbol in enumerate(template, start=1)
-            ]
+    largest = max((prior for _, prior, _ in keys), default=1.0)
+    for templates, prior, shares in keys:
+        log_prior = float(np.log(prior / largest))
+        at = {position: dict(groups) for position, groups in shares}
+        for template in templates:
+            parts = [_parted(allowed(symbol), at.get(place, {})) for place, symbol in enumerate(template, start=1)]
             for choice in product(*parts):
                 spelling = tuple(characters for characters, _ in choice)
                 weight = log_prior + common * sum(log for _, log in choice)

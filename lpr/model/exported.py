@@ -129,7 +129,9 @@ def to_int8(proto: ModelProto, pictures: NDArray[np.uint8]) -> ModelProto:
             per_channel=True,
             # Weights of 7 bits: with 8, sums of two products overflow 16 bits on CPUs without VNNI.
             reduce_range=True,
-            op_types_to_quantize=["Conv"],
+            op_types_to_quantize=["Conv", "MatMul"],
+            # Of products only those with weights: queries with keys are none.
+            extra_options={"MatMulConstBOnly": True},
             nodes_to_exclude=[node.name for node in nodes[: sampled[0] if sampled else 0]],
             weight_type=quantization.QuantType.QInt8,
             activation_type=quantization.QuantType.QUInt8,
