@@ -81,7 +81,7 @@ def main(argv: Sequence[str]) -> int:
 
     from .data.scan import scan
     from .decode.confidence import ENOUGH, ENOUGH_RIGHT, RANKED, curve_loss, fit, held_out_loss, method_name
-    from .decode.decode import rank_of, weigh_track
+    from .decode.decode import rank_of, weigh_tracks
     from .ensemble import Ensemble
 
     ensemble = Ensemble(args.checkpoint, settings=args.set, device=args.device)
@@ -111,7 +111,7 @@ def main(argv: Sequence[str]) -> int:
     if several:
         ensemble.weights = _weights([(found[i], t) for i, t in choosing.items() if i in found], ensemble)
     kept = [(ensemble.weighted(found[i]), text) for i, text in texts.items() if i in found]
-    weighed = [weigh_track(one, read, decoder.formats, RANKED - 1) for one, _ in kept]
+    weighed = weigh_tracks([one for one, _ in kept], read, decoder.formats, RANKED - 1)
     evidence = [found for _, found in weighed]
     ranks = [rank_of(text, prediction) for (prediction, _), (_, text) in zip(weighed, kept, strict=True)]
     right = [rank == 0 for rank in ranks]

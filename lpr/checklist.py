@@ -90,7 +90,7 @@ def _network(path: Path, tracks: Sequence[Track], load: Callable[[], Ensemble], 
     yield Check("checkpoint loads", True, reader.said.removeprefix("checkpoint: ").replace("\n", "; "))
     # The first, the middle and the last: test sets are sorted by the time of recording.
     some = [tracks[at] for at in sorted({0, len(tracks) // 2, len(tracks) - 1})[:SAMPLES]]
-    predictions = [reader.decoder.decode(*found) for found in reader.posteriors(some)]
+    predictions = [prediction for *_, prediction in reader.decoder.decode_all(reader.posteriors(some))]
     blind = [prediction.track_id for prediction in predictions if not prediction.per_frame]
     if len(blind) == len(predictions):
         yield Check("inference tested on samples", False, f"{', '.join(blind)}: no readable LR frame")

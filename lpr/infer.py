@@ -214,8 +214,8 @@ def _read_all(source: Source, out: Path, strict: bool, save: bool) -> tuple[list
         lines = files.enter_context(aside.open("w", encoding="utf-8", newline="\n"))
         target = out / "posteriors.npz"
         kept = files.enter_context(writing(target, source.decoder, source.alphabet)) if save else None
-        for posteriors, problems in track_progress(source.stream, "reading", len(source.ids)):
-            prediction = source.decoder.decode(posteriors, problems)
+        read = source.decoder.decode_all(source.stream)
+        for posteriors, problems, prediction in track_progress(read, "reading", len(source.ids)):
             if strict and (problems or not prediction.per_frame):
                 found = problems or (Problem(prediction.track_id, "has no readable LR frame"),)
                 raise InputError(found[0].what, where=found[0].where, fix=found[0].fix)

@@ -205,8 +205,8 @@ class Reader:
 
     def read_tracks(self, tracks: Iterable[Track]) -> Iterator[Prediction]:
         """Read tracks as a stream, one Prediction each and in their order; memory does not grow with their number."""
-        for found, problems in self.posteriors(tracks):
-            yield self.decoder.decode(found, problems)
+        for *_, prediction in self.decoder.decode_all(self.posteriors(tracks)):
+            yield prediction
 
     def posteriors(self, tracks: Iterable[Track]) -> Iterator[tuple[Posteriors, tuple[Problem, ...]]]:
         """What the network gives for each track, in their order, and the problems of its frames.

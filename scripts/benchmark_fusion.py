@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from lpr.config import ReadConfig
-from lpr.decode.decode import weigh_track
+from lpr.decode.decode import weigh_tracks
 from lpr.decode.fusion import METHODS
 from lpr.decode.stored import StoredPosteriors
 from lpr.files import atomic_path
@@ -115,7 +115,8 @@ def shifted(tracks: Labelled, most: int, seed: int = 0) -> Labelled:
 
 def right(tracks: Labelled, formats: Sequence[PlateFormat], read: ReadConfig) -> NDArray[np.float64]:
     """Whether each track's fused text is right, (N,) of 0 and 1."""
-    return np.array([weigh_track(one, read, formats, 0)[0].text == text for one, text in tracks], np.float64)
+    found = weigh_tracks([one for one, _ in tracks], read, formats, 0)
+    return np.array([best.text == text for (best, _), (_, text) in zip(found, tracks, strict=True)], np.float64)
 
 
 def subsets(tracks: Labelled, count: int) -> list[Labelled]:

@@ -47,9 +47,8 @@ class Bulk:
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         decoder, lines = self.reader.decoder, []
-        for found, problems in self.reader.posteriors(list(batch["track"])):
-            record = to_record(decoder.decode(found, problems), decoder.audit())
-            lines.append(json.dumps(record, ensure_ascii=False))
+        for *_, prediction in decoder.decode_all(self.reader.posteriors(list(batch["track"]))):
+            lines.append(json.dumps(to_record(prediction, decoder.audit()), ensure_ascii=False))
         return {"line": np.array(lines, dtype=object)}
 
 

@@ -7,6 +7,7 @@ the search. `nbest` sums over alignments instead and gives probabilities.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,12 +41,30 @@ def best_paths(
     trie, bonus = weighed_trie(formats, alphabet, common)
     safe = [clean(array, alphabet) for array in arrays]
     by_steps: dict[int, list[int]] = {}
-    for index, array in enumerate(safe):
-        by_steps.setdefault(len(array), []).append(index)
     paths: dict[int, list[int] | None] = {}
+    most = bonus.max()
+    for index, array in enumerate(safe):
+        # No path is more probable than the one of the most probable class at each step: where that spells one of the
+        # commonest plates there is nothing to search.
+        free = array.argmax(axis=1).tolist()
+        if bonus[_walk(free, trie)] == most:
+            paths[index] = free
+        else:
+            by_steps.setdefault(len(array), []).append(index)
     for indices in by_steps.values():
         paths.update(zip(indices, _viterbi(np.stack([safe[i] for i in indices]), trie, bonus), strict=True))
     return [_reading(array, paths[index], formats, alphabet) for index, array in enumerate(safe)]
+
+
+def _walk(path: list[int], trie: Trie) -> int:
+    """The node that the text of a path ends at; the root where it leaves the trie."""
+    node = 0
+    for code, _ in groupby(path):
+        if code:
+            node = int(trie.child[node, code])
+            if node < 0:
+                return 0
+    return node
 
 
 def _reading(

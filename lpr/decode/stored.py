@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from ..files import atomic_path
 from ..formats import AUTO, PlateFormat, load_format, name_of, read_common
 from ..types import InputError, Posteriors, Prediction, Problem, UsageError
 from .confidence import Calibration
-from .decode import covers, decode_track, serves
+from .decode import TOGETHER, covers, decode_tracks, serves
 from .records import audit_record
 
 INDEX = "index.json"
@@ -80,8 +81,19 @@ class Decoder:
 
     def decode(self, posteriors: Posteriors, problems: Sequence[Problem] = ()) -> Prediction:
         """Read one track; `problems` are those of its frames."""
-        prediction = decode_track(posteriors, self.config.read, self.formats, self.calibration)
-        return replace(prediction, problems=(*problems, *prediction.problems))
+        return next(self.decode_all([(posteriors, problems)]))[-1]
+
+    def decode_all(
+        self, stream: Iterable[tuple[Posteriors, Sequence[Problem]]]
+    ) -> Iterator[tuple[Posteriors, Sequence[Problem], Prediction]]:
+        """Read a stream of tracks, each with the problems of its frames; gives both back, in their order, beside the
+        prediction. Some are read at a time, see `decode_tracks`.
+        """
+        coming = iter(stream)
+        while some := list(islice(coming, TOGETHER)):
+            read = decode_tracks([one for one, _ in some], self.config.read, self.formats, self.calibration)
+            for (posteriors, problems), prediction in zip(some, read, strict=True):
+                yield posteriors, problems, replace(prediction, problems=(*problems, *prediction.problems))
 
     def with_settings(self, settings: Sequence[str], formats: Sequence[str] = ()) -> Decoder:
         """The same with `read.key=value` overrides; InputError for any other key.

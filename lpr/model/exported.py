@@ -99,7 +99,8 @@ def to_onnx(checkpoint: Checkpoint[Any]) -> ModelProto:
 
 
 def to_int8(proto: ModelProto, pictures: NDArray[np.uint8]) -> ModelProto:
-    """The same graph with convolutions of 8 bits, weights by channel; values keep the ranges that `pictures` give them.
+    """The same graph, convolutions and products with weights in 8 bits, weights by channel; values keep the ranges that
+    `pictures` give them.
 
     pictures: uint8 (N, C, H, W), some hundred like those to be read. The spatial transformer stays as it is, since a
     shift of a fraction of a pixel matters.

@@ -11,7 +11,7 @@ import torch
 from ..config import Config
 from ..data.splits import Split
 from ..decode.confidence import ENOUGH_RIGHT, RANKED, fit, method_name
-from ..decode.decode import rank_of, weigh_track
+from ..decode.decode import rank_of, weigh_tracks
 from ..decode.records import to_record
 from ..decode.stored import Decoder
 from ..files import write_text
@@ -45,7 +45,7 @@ def finish(
     frames.name(problems)
     frames.count(len(problems), sum(len(track.lr) for track in split.calibrate), "frames held out to calibrate")
     formats = load_formats(config.read.formats)
-    weighed = [weigh_track(posteriors, config.read, formats, RANKED - 1) for posteriors, _ in read[len(split.select) :]]
+    weighed = weigh_tracks([one for one, _ in read[len(split.select) :]], config.read, formats, RANKED - 1)
     raw = [prediction for prediction, _ in weighed]
     scores = score(raw, split.calibrate)
     figures, calibration = best.figures, None

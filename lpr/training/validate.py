@@ -8,7 +8,7 @@ from statistics import fmean
 
 from ..config import Config
 from ..decode.confidence import Calibration
-from ..decode.decode import decode_track
+from ..decode.decode import decode_tracks
 from ..formats import load_formats
 from ..model.inference import posteriors_of, read_stack
 from ..model.recogniser import Recogniser
@@ -66,10 +66,10 @@ def unreadable(read: Sequence[Read]) -> list[Problem]:
 def decode_all(read: Sequence[Read], config: Config, calibration: Calibration | None = None) -> list[Prediction]:
     """Decode tracks with the settings and formats of `config.read`."""
     formats = load_formats(config.read.formats)
+    found = decode_tracks([posteriors for posteriors, _ in read], config.read, formats, calibration)
     return [
         replace(prediction, problems=(*problems, *prediction.problems))
-        for posteriors, problems in read
-        for prediction in (decode_track(posteriors, config.read, formats, calibration),)
+        for prediction, (_, problems) in zip(found, read, strict=True)
     ]
 
 
