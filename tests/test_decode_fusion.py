@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lpr.config import ReadConfig
 from lpr.decode.confidence import LEAST_SLOPE, Calibration, Evidence, fit, method_name
 from lpr.decode.ctc import text_log_prob
-from lpr.decode.decode import decode_track
+from lpr.decode.decode import TOGETHER, decode_track, decode_tracks
 from lpr.decode.fusion import METHODS, VOTES, confidence_vote, log_prob_sum, majority_vote, max_score
 from lpr.formats import format_of
 from lpr.types import ALPHABET, InputError, Posteriors, Reading
@@ -206,6 +206,27 @@ def test_frame_order_changes_nothing_but_the_list_of_frames(fusion, decoder):
         seen.add((prediction.text, prediction.confidence, prediction.runners_up))
         assert len(prediction.per_frame) == 5
     assert len(seen) == 1
+
+
+@pytest.mark.parametrize("fusion", METHODS)
+@pytest.mark.parametrize("decoder", ["constrained", "greedy"])
+def test_tracks_read_together_are_read_as_one_by_one(fusion, decoder):
+    rng = np.random.default_rng(5)
+    tracks = [Posteriors("none", ()), Posteriors("short", (np.zeros((3, 37), np.float32),))]
+    for number in range(TOGETHER + 8):
+        frames, steps = int(rng.integers(1, 6)), 32 if fusion == "log_prob_sum" else int(rng.integers(30, 36))
+        plate = BRAZIL[number % 2].sample(rng)
+        arrays = tuple(posteriors_of(plate, rng, rng.uniform(2, 10), steps, 1) for _ in range(frames))
+        tracks.append(Posteriors(f"t{number}", arrays, weights=tuple(rng.random(frames)) if number % 3 else ()))
+    read = ReadConfig(fusion=fusion, decoder=decoder)
+    together = decode_tracks(tracks, read, BRAZIL, None)
+    assert [one.track_id for one in together] == [one.track_id for one in tracks]
+    for one, alone in zip(together, (decode_track(some, read, BRAZIL, None) for some in tracks), strict=True):
+        assert (one.text, one.format, one.per_frame, one.problems) == (
+            alone.text, alone.format, alone.per_frame, alone.problems
+        )  # fmt: skip
+        assert one.confidence == pytest.approx(alone.confidence, rel=1e-9)
+        assert [text for text, _ in one.runners_up] == [text for text, _ in alone.runners_up]
 
 
 def test_votes_are_over_the_frames_own_readings():
