@@ -268,4 +268,5 @@ def test_the_brazilian_weights_serve_argentina_when_asked() -> None:
     path = SHIPPED_WEIGHTS / "brazil.safetensors"
     usual, asked = (Reader(path, format=names, device="cpu").formats for names in ((), "argentina"))
     assert [one.name for one in usual] == ["brazilian", "mercosur"] and [one.name for one in asked] == ["argentina"]
-    assert find_checkpoint(None, ["argentina"])[0] == path
+    assert find_checkpoint(None, ["argentina", "mercosur"])[0] == path
+    assert find_checkpoint(None, ["argentina"])[0] == SHIPPED_WEIGHTS / "argentina.safetensors", "which has its own"
