@@ -30,10 +30,10 @@ step "making $tracks training tracks and $test_tracks test tracks (hardness: eas
 step "checking the training data"
 "$python" -m lpr.check data/demo/train
 
-step "phase 1: all scenarios (4 to 8 minutes on 2 cores)"
+step "phase 1: all scenarios (2 to 8 minutes on 2 cores)"
 train_run runs/demo-phase1 --data data/demo/train "$@" -- phase1 cpu demo
 
-step "phase 2: Scenario-B (2 to 3 minutes on 2 cores)"
+step "phase 2: Scenario-B (1 to 3 minutes on 2 cores)"
 train_run runs/demo-phase2 --data data/demo/train --set train.init_from=runs/demo-phase1 "$@" -- phase2 cpu demo
 
 step "reading the easy test tracks with what was trained"
