@@ -142,21 +142,27 @@ def _training(preset: str, tracks: Path, seconds: float, add: Callable[[str, str
 
 
 def _reading(checkpoint: str | None, tracks: Path, add: Callable[[str, str, str], None], rounds: int) -> None:
-    """Tracks of five LR frames from disk to a prediction."""
+    """Tracks of five LR frames from disk to a prediction, as configured and in float32; decoding alone."""
     from .data.scan import scan
     from .reader import Reader
 
-    reader = Reader(checkpoint)
-    name = f"reading with {reader.config.model.name} ({reader.chosen})"
     found = scan(tracks).tracks[:256]
-    seconds = _timed(lambda: list(reader.read_tracks(found)), rounds)
-    add(
-        f"{name}, batches of {reader.config.read.batch_tracks} tracks", f"{1000 * seconds / len(found):.1f}", "ms/track"
-    )
     files = [frame.path for frame in found[0].lr]
-    reader.read(files)
-    seconds = _timed(lambda: reader.read(files), 10 * rounds)
-    add(f"{name}, a single track", f"{1000 * seconds:.1f}", "ms/track")
+
+    def measure(reader: Reader, how: str) -> None:
+        name = f"reading with {reader.config.model.name} ({reader.chosen}{how})"
+        seconds = _timed(lambda: list(reader.read_tracks(found)), rounds) / len(found)
+        add(f"{name}, batches of {reader.config.read.batch_tracks} tracks", f"{1000 * seconds:.1f}", "ms/track")
+        reader.read(files)
+        seconds = _timed(lambda: reader.read(files), 10 * rounds)
+        add(f"{name}, a single track", f"{1000 * seconds:.1f}", "ms/track")
+
+    reader = Reader(checkpoint)
+    measure(reader, "")
+    looks = list(reader.posteriors(found))
+    seconds = _timed(lambda: list(reader.decoder.decode_all(looks)), rounds) / len(found)
+    add("of this decoding, batches", f"{1000 * seconds:.1f}", "ms/track")
+    measure(Reader(checkpoint, settings="read.amp=false"), ", read.amp=false")
 
 
 if __name__ == "__main__":

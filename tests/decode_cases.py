@@ -7,10 +7,25 @@ import itertools
 import numpy as np
 from numpy.typing import NDArray
 
+from lpr.config import ReadConfig
+from lpr.decode.confidence import Calibration
+from lpr.decode.decode import RUNNERS_UP, decode_tracks
 from lpr.formats import PlateFormat, load_formats
-from lpr.types import ALPHABET
+from lpr.types import ALPHABET, Posteriors, Prediction
 
 BRAZIL = load_formats(["brazilian", "mercosur"])
+
+
+def decode_track(
+    posteriors: Posteriors,
+    read: ReadConfig,
+    formats: tuple[PlateFormat, ...],
+    calibration: Calibration | None,
+    runners_up: int = RUNNERS_UP,
+) -> Prediction:
+    """`decode_tracks` of one track."""
+    (found,) = decode_tracks([posteriors], read, formats, calibration, runners_up)
+    return found
 
 
 def collapse(path: tuple[int, ...], alphabet: str) -> str:

@@ -189,7 +189,7 @@ def test_real_folders_give_one_line_for_every_track(demo: Path, tmp_path: Path, 
 def test_the_benchmark_prints_every_rate(demo: Path) -> None:
     words = ["--tracks", "12", "--list-tracks", "50", "--seconds", "1", "--rounds", "1", "--presets", "cpu"]
     done = call(demo, "python", "-m", "lpr.benchmark", *words)
-    for what in ("listing and checking", "loading", "training cpu", "reading with cpu"):
+    for what in ("listing and checking", "loading", "training cpu", "reading with cpu", "of this decoding"):
         assert f"| {what}" in done.stdout
 
 

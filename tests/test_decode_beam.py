@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from decode_cases import BRAZIL, by_brute_force, normalised, posteriors_of
+from decode_cases import BRAZIL, by_brute_force, decode_track, normalised, posteriors_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lpr.config import ReadConfig
 from lpr.decode.beam import beam, prefix_beam
-from lpr.decode.decode import decode_track
 from lpr.decode.greedy import greedy
 from lpr.types import ALPHABET, Posteriors
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from decode_cases import BRAZIL, normalised, posteriors_of
+from decode_cases import BRAZIL, decode_track, normalised, posteriors_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lpr.config import Config, ReadConfig
 from lpr.data.splits import HeldOut
 from lpr.decode.confidence import NOT_A_PLATE, Calibration, Evidence, fit, method_name, sharpened
-from lpr.decode.decode import UNLIKE, decode_track, weigh_track
+from lpr.decode.decode import UNLIKE, weigh_track
 from lpr.report.metrics import auroc
 from lpr.types import ALPHABET, InputError, Posteriors, UsageError
 

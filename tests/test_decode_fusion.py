@@ -6,14 +6,14 @@ import itertools
 
 import numpy as np
 import pytest
-from decode_cases import BRAZIL, posteriors_of
+from decode_cases import BRAZIL, decode_track, posteriors_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lpr.config import ReadConfig
 from lpr.decode.confidence import LEAST_SLOPE, Calibration, Evidence, fit, method_name
 from lpr.decode.ctc import text_log_prob
-from lpr.decode.decode import TOGETHER, decode_track, decode_tracks
+from lpr.decode.decode import TOGETHER, decode_tracks
 from lpr.decode.fusion import METHODS, VOTES, confidence_vote, log_prob_sum, majority_vote, max_score
 from lpr.formats import format_of
 from lpr.types import ALPHABET, InputError, Posteriors, Reading

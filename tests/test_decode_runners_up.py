@@ -6,11 +6,11 @@ import dataclasses
 
 import numpy as np
 import pytest
-from decode_cases import BRAZIL, posteriors_of
+from decode_cases import BRAZIL, decode_track, posteriors_of
 
 from lpr.config import Config, ReadConfig
 from lpr.decode.confidence import NOT_A_PLATE, RANKED, Calibration, Evidence, fit, method_name
-from lpr.decode.decode import covers, decode_track, rank_of, share_rest, usable, weigh_track
+from lpr.decode.decode import covers, rank_of, share_rest, usable, weigh_track
 from lpr.decode.stored import Decoder
 from lpr.formats import load_formats
 from lpr.types import Posteriors

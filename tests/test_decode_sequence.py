@@ -8,14 +8,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from decode_cases import BRAZIL, by_brute_force, normalised, obeying, shifted_track
+from decode_cases import BRAZIL, by_brute_force, decode_track, normalised, obeying, shifted_track
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lpr.config import ReadConfig
 from lpr.decode.bounds import build_edges, reach
 from lpr.decode.ctc import clean, text_log_probs
-from lpr.decode.decode import BARE_FRAME, decode_track, weigh_track
+from lpr.decode.decode import BARE_FRAME, weigh_track
 from lpr.decode.fusion import METHODS, VOTES, frame_weights, position_vote
 from lpr.decode.mass import frame_masses, fused_masses
 from lpr.decode.nbest import LOWEST_LOG_PROB, fused_weights, n_best, n_best_fused, n_best_tracks

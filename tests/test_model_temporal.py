@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from decode_cases import decode_track
 from safetensors.torch import load_file
 from torch import nn
 from training_case import TINY, make_data
 
 from lpr.config import ReadConfig, load_config
 from lpr.data.dataset import collate, epoch_looks, flat
-from lpr.decode.decode import decode_track
 from lpr.decode.stored import Decoder, StoredPosteriors, writing
 from lpr.ensemble import Ensemble
 from lpr.formats import load_formats

@@ -101,17 +101,6 @@ def decode_tracks(
     return [confident(raw, evidence) for raw, evidence in weigh_tracks(tracks, read, formats, runners_up)]
 
 
-def decode_track(
-    posteriors: Posteriors,
-    read: ReadConfig,
-    formats: Sequence[PlateFormat],
-    calibration: Calibration | None,
-    runners_up: int = RUNNERS_UP,
-) -> Prediction:
-    """`decode_tracks` of one track."""
-    return decode_tracks([posteriors], read, formats, calibration, runners_up)[0]
-
-
 def unlike_problem(track_id: str, formats: Sequence[PlateFormat]) -> Problem:
     """What is said of a track that is not taken for a plate of `formats`."""
     names = " or ".join(one.name for one in formats)
@@ -132,12 +121,13 @@ def weigh_tracks(
     result = []
     for begin in range(0, len(tracks), TOGETHER):
         fused = [_fuse(posteriors, read, formats) for posteriors in tracks[begin : begin + TOGETHER]]
-        ranked = [()] * len(fused) if read.fusion in VOTES else _rank(fused, read, formats, max(RANKED, 1 + runners_up))
+        ranked = _rank(fused, read, formats, max(RANKED, 1 + runners_up))
         result += [_weigh(one, texts, read, formats, runners_up) for one, texts in zip(fused, ranked, strict=True)]
     return result
 
 
 def _fuse(posteriors: Posteriors, read: ReadConfig, formats: Sequence[PlateFormat]) -> _Fused:
+    """All that can be said of a track by itself; `_rank` goes on with several."""
     alphabet = posteriors.alphabet
     arrays = [clean(array, alphabet) for array in posteriors.log_probs]
     own = [clean(array, alphabet) for array in posteriors.alone] or arrays
@@ -149,12 +139,10 @@ def _fuse(posteriors: Posteriors, read: ReadConfig, formats: Sequence[PlateForma
 def _weigh(
     one: _Fused, ranked: _Ranked, read: ReadConfig, formats: Sequence[PlateFormat], runners_up: int
 ) -> tuple[Prediction, Evidence]:
+    """The raw prediction that the ranked texts of a track make, and what tells how sure it is."""
     posteriors, arrays = one.posteriors, one.arrays
     after: tuple[float, ...] = ()
     margin = 0.0
-    if read.fusion in VOTES:
-        # A frame in which the free decoders saw nothing, or one too short for a plate, has no vote.
-        ranked = (VOTES[read.fusion]([r for r in one.per_frame if r.text and np.isfinite(r.log_prob)]),)
     (text, raw), others = (ranked[0], ranked[1:]) if ranked else (("", 0.0), ())
     if others and raw > 0:
         margin = float(np.log(raw) - np.log(max(others[0][1], TINY)))
@@ -306,7 +294,11 @@ def _frame_readings(
 
 
 def _rank(fused: Sequence[_Fused], read: ReadConfig, formats: Sequence[PlateFormat], count: int) -> list[_Ranked]:
-    """The best texts of each track, by the configured decoder."""
+    """The best texts of each track: the one that a vote chose, or those of the configured decoder."""
+    if read.fusion in VOTES:
+        # A frame in which the free decoders saw nothing, or one too short for a plate, has no vote.
+        voters = ([r for r in one.per_frame if r.text and np.isfinite(r.log_prob)] for one in fused)
+        return [(VOTES[read.fusion](readings),) for readings in voters]
     if read.decoder != "constrained":
         return [_rank_proposed(one, read, count) for one in fused]
     if not fused:
